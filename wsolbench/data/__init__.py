@@ -1,0 +1,1 @@
+"""Datasets, the decoded-image cache and device-side augmentation."""
