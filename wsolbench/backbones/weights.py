@@ -1,0 +1,105 @@
+"""Loading trunk weights strictly: torchvision's own, or a local file with torchvision's keys."""
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from torch import Tensor
+from torchvision import models
+
+from wsolbench.backbones.registry import backbone_entry
+from wsolbench.errors import UserError
+from wsolbench.network import Network
+
+
+def weights_identity(source: str, backbone: str) -> str:
+    """Return what names the weights in a run's identity, without loading them.
+
+    Args:
+        source: ``none``, ``imagenet`` or a path.
+        backbone: the backbone's name.
+
+    Returns:
+        ``none``, torchvision's name of the weights, or ``sha256:`` and 16 hex digits of the file.
+
+    Raises:
+        UserError: no such file, or no such weights for this backbone.
+    """
+    if source == "none":
+        return "none"
+    if source == "imagenet":
+        weights = backbone_entry(backbone).weights
+        if not weights:
+            raise UserError(f"there are no imagenet weights for {backbone}; use --weights none or --weights FILE")
+        return weights
+    path = Path(source)
+    if not path.is_file():
+        raise UserError(f"--weights {source}: no such file; expected imagenet, none or a file with a state dict")
+    return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def load_weights(network: Network, source: str, backbone: str) -> None:
+    """Load trunk weights into a network and note which parameters they provide.
+
+    Keys under the backbone's ``dropped_prefixes`` are left out; any other missing or unexpected key is an error. A
+    linear classifier with the right number of classes is kept, as the reference does on ILSVRC.
+
+    Args:
+        network: changed in place; its ``pretrained`` is set.
+        source: ``none``, ``imagenet`` or a path.
+        backbone: the backbone's name.
+
+    Raises:
+        UserError: the weights cannot be read or do not fit.
+    """
+    if source == "none":
+        return
+    state = _download(backbone) if source == "imagenet" else _read(Path(source))
+    dropped = network.backbone.dropped_prefixes
+    trunk = {key: value for key, value in state.items() if not key.startswith(dropped)}
+    try:
+        network.backbone.load_state_dict(trunk, strict=True)
+    except RuntimeError as error:
+        detail = " ".join(str(error).split())[:400]
+        raise UserError(f"--weights {source} does not fit {backbone}: {detail}") from error
+    provided = {f"backbone.{name}" for name, _ in network.backbone.named_parameters()}
+    fc = {name: state.get(f"fc.{name}") for name in ("weight", "bias")}
+    own = network.head.fc
+    if fc["weight"] is not None and fc["weight"].shape == own.weight.shape and fc["bias"] is not None:
+        own.load_state_dict(fc)
+        provided |= {"head.fc.weight", "head.fc.bias"}
+    network.pretrained = frozenset(provided)
+
+
+def _download(backbone: str) -> Mapping[str, Tensor]:
+    """Fetch torchvision's weights, or take them from its cache."""
+    enum, _, member = backbone_entry(backbone).weights.partition(".")
+    try:
+        state: Mapping[str, Tensor] = getattr(models, enum)[member].get_state_dict(progress=True, check_hash=True)
+    except (URLError, OSError) as error:
+        raise UserError(
+            f"the imagenet weights of {backbone} could not be downloaded ({error}); "
+            "download them elsewhere and pass --weights FILE, or train from scratch with --weights none"
+        ) from error
+    return state
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    """Read a state dict from a .pth/.pt or .safetensors file, never running code from it."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state: object = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise UserError(f"--weights {path} cannot be read as a state dict: {str(error).splitlines()[0]}") from error
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"--weights {path} does not hold a state dict (names to tensors)")
+    return state

@@ -1,0 +1,73 @@
+"""Augmentation of whole batches on the device of the model: random crop, horizontal flip, normalisation.
+
+Every draw is an argument, made by :func:`draw_augmentation`; images are uint8 (N, R, R, 3) and leave as float32
+(N, 3, S, S) in channels-last layout.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB in [0, 1]; torchvision's weights expect them
+STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """The draws of one batch.
+
+    Attributes:
+        top: int64 (N,), first row of the crop.
+        left: int64 (N,), first column of the crop.
+        flip: bool (N,), mirror left and right.
+    """
+
+    top: Tensor
+    left: Tensor
+    flip: Tensor
+
+
+def draw_augmentation(n: int, resized: int, crop: int, generator: torch.Generator) -> Augmentation:
+    """Draw crop positions (uniform over all that fit) and flips (one half) for n images.
+
+    Args:
+        n: number of images.
+        resized: side of the stored images, pixels.
+        crop: side of the crop, pixels.
+        generator: its device is the device of the draws.
+    """
+    device = generator.device
+    top, left = (torch.randint(0, resized - crop + 1, (n,), generator=generator, device=device) for _ in range(2))
+    return Augmentation(top=top, left=left, flip=torch.rand(n, generator=generator, device=device) < 0.5)
+
+
+def augment(images: Tensor, draws: Augmentation, crop: int) -> Tensor:
+    """Crop, flip and normalise a batch.
+
+    Args:
+        images: uint8 (N, R, R, 3).
+        draws: crop positions and flips.
+        crop: side S of the crop, pixels.
+
+    Returns:
+        float32 (N, 3, S, S), channels last in memory.
+    """
+    steps = torch.arange(crop, device=images.device)
+    rows = draws.top[:, None] + steps
+    columns = draws.left[:, None] + torch.where(draws.flip[:, None], crop - 1 - steps, steps)
+    batch = torch.arange(images.shape[0], device=images.device)
+    return normalize(images[batch[:, None, None], rows[:, :, None], columns[:, None, :]])
+
+
+def normalize(images: Tensor) -> Tensor:
+    """Turn uint8 (N, H, W, 3) into float32 (N, 3, H, W), channels last in memory, with ImageNet's mean and std."""
+    mean, std = _constants(images.device)
+    return ((images.to(torch.float32) / 255 - mean) / std).permute(0, 3, 1, 2)
+
+
+@cache
+def _constants(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return mean and std on a device; kept there, because copying them each step would stall it."""
+    return torch.tensor(MEAN, device=device), torch.tensor(STD, device=device)

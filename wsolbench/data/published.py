@@ -1,0 +1,215 @@
+"""The field's published split files: where the objects of ``train-fullsup`` and ``test`` are, without any picture.
+
+The format (PROTOCOL: splits) is a folder with ``train/ val/ test/``, ``val`` being ``train-fullsup``, each with
+
+* ``image_ids.txt``: ``id``
+* ``class_labels.txt``: ``id,label``
+* ``image_sizes.txt``: ``id,width,height``
+* ``localization.txt``: ``id,x0,y0,x1,y1``, several lines for several boxes, inclusive pixels
+
+An id may contain commas, so lines are split from the right. Boxes stay as published, also where they leave their image:
+the published numbers were computed with them unclipped.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from wsolbench.data.splits import Annotations, Ints, SplitName
+from wsolbench.errors import SealedError, UserError
+
+EXPECTED_COUNTS: Mapping[str, Mapping[SplitName, int]] = {
+    "cub": {"train-weaksup": 5_994, "train-fullsup": 1_000, "test": 5_794},
+    "ilsvrc": {"train-weaksup": 1_281_167, "train-fullsup": 10_000, "test": 50_000},
+}
+"""Images a split has in the benchmark the published numbers come from."""
+
+Lines = list[tuple[int, str]]
+"""Lines of a text file, each with its number from 1."""
+
+_FOLDERS: Mapping[SplitName, str] = {"train-fullsup": "val", "test": "test"}
+_FORMAT = "the published format is a folder with train/, val/ and test/, each with image_ids.txt and its companions"
+
+
+class _Rows(NamedTuple):
+    """R parsed lines: the image each is about (R,), its integers (R, C), its line number (R,)."""
+
+    images: Ints
+    values: Ints
+    lines: Ints
+
+
+def read_annotations(metadata: Path, split: SplitName) -> Annotations:
+    """Read the boxes of a split from the published files.
+
+    Args:
+        metadata: folder with ``train/ val/ test/``.
+        split: ``train-fullsup`` (folder ``val``) or ``test``.
+
+    Returns:
+        Images in the order of ``image_ids.txt``; an image's boxes in the order of ``localization.txt``, never clipped.
+
+    Raises:
+        SealedError: for ``train-weaksup``, whose boxes are not read.
+        UserError: if a file is missing, malformed or disagrees with another one, if an image has no box, or if the
+            dataset has masks instead of boxes; names the file and, where there is one, the line.
+    """
+    if split == "train-weaksup":
+        raise SealedError("boxes of train-weaksup do not exist under the protocol")
+    folder = metadata / _FOLDERS[split]
+    index = _read_ids(folder / "image_ids.txt")
+    boxes = _read_boxes(folder / "localization.txt", index)
+    labels = _read_one_each(folder / "class_labels.txt", index, ("label",), minimum=0)
+    widths_heights = _read_one_each(folder / "image_sizes.txt", index, ("width", "height"), minimum=1)
+    return Annotations(
+        split=split,
+        ids=tuple(index),
+        labels=labels[:, 0],
+        sizes=widths_heights[:, ::-1].copy(),
+        boxes=boxes.values[np.argsort(boxes.images, kind="stable")],
+        offsets=np.concatenate(([0], np.cumsum(np.bincount(boxes.images, minlength=len(index))))),
+    )
+
+
+def check_counts(dataset: str, annotations: Annotations) -> str | None:
+    """Compare a split's number of images with the benchmark's.
+
+    Args:
+        dataset: a name as on the command line; one that is not in :data:`EXPECTED_COUNTS` has nothing to compare.
+        annotations: the split as read.
+
+    Returns:
+        A sentence to show and record, or None when the count is the benchmark's.
+    """
+    expected = EXPECTED_COUNTS.get(dataset, {}).get(annotations.split)
+    if expected is None or expected == len(annotations):
+        return None
+    return (
+        f"{dataset} {annotations.split} has {len(annotations):,} images where the benchmark has {expected:,}; "
+        "the numbers do not compare with published ones"
+    )
+
+
+def numbered_lines(raw: bytes, file: str) -> Lines:
+    r"""Split a text file into its non-blank lines, stripped, each with its number from 1.
+
+    Args:
+        raw: the file's bytes, UTF-8 with or without a byte order mark, lines ended by LF or CRLF.
+        file: how to call the file in the error.
+
+    Raises:
+        UserError: if the bytes are not UTF-8.
+
+    >>> numbered_lines(b"\xef\xbb\xbfone\r\n\r\n two\n", "ids.txt")
+    [(1, 'one'), (3, 'two')]
+    """
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{file} is not UTF-8 text (byte {error.start}); expected plain text, so save or download it again"
+        ) from None
+    # Not splitlines(): it also breaks at characters such as U+2028 that a file name may contain.
+    numbered = ((number, line.strip()) for number, line in enumerate(text.split("\n"), start=1))
+    return [(number, line) for number, line in numbered if line]
+
+
+def _read_lines(path: Path) -> Lines:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror}); {_FORMAT}") from None
+    return numbered_lines(raw, str(path))
+
+
+def _read_ids(path: Path) -> dict[str, int]:
+    """Return the position of every id, in the order of the file."""
+    index: dict[str, int] = {}
+    for number, line in _read_lines(path):
+        if line in index:
+            raise UserError(f"{path}, line {number}: id '{line}' occurs twice; remove one of the lines")
+        index[line] = len(index)
+    if not index:
+        raise UserError(f"{path} lists no image; expected one id a line")
+    return index
+
+
+def _parse_rows(path: Path, text: Lines, index: Mapping[str, int], columns: Sequence[str]) -> _Rows:
+    """Parse lines of an id and one integer for each column; ``path`` is for the errors."""
+    # The greedy id leaves exactly the last len(columns) fields; nine digits keep every value inside int64.
+    pattern = re.compile(r"(.+)" + r",\s*(-?[0-9]{1,9})\s*" * len(columns))
+    images: list[int] = []
+    values: list[int] = []
+    lines: list[int] = []
+    for number, line in text:
+        match = pattern.fullmatch(line)
+        if match is None:
+            form = ",".join(("id", *columns))
+            raise UserError(f"{path}, line {number}: expected '{form}' with integers, found '{line[:120]}'")
+        image_id, *fields = match.groups()
+        image = index.get(image_id.rstrip())
+        if image is None:
+            raise UserError(
+                f"{path}, line {number}: id '{image_id.rstrip()}' is not in image_ids.txt; "
+                "the files of one folder must list the same images"
+            )
+        images.append(image)
+        values.extend(map(int, fields))
+        lines.append(number)
+    table = np.array(values, dtype=np.int64).reshape(-1, len(columns))
+    return _Rows(np.array(images, dtype=np.int64), table, np.array(lines, dtype=np.int64))
+
+
+def _read_one_each(path: Path, index: Mapping[str, int], columns: Sequence[str], *, minimum: int) -> Ints:
+    """Read a file with exactly one line an image; returns int64 (N, C) in the order of the ids."""
+    rows = _parse_rows(path, _read_lines(path), index, columns)
+    low = np.flatnonzero((rows.values < minimum).any(axis=1))
+    if low.size:
+        raise UserError(
+            f"{path}, line {rows.lines[low[0]]}: expected {' and '.join(columns)} of at least {minimum}, "
+            f"found {', '.join(map(str, rows.values[low[0]]))}"
+        )
+    _require_all(path, rows, index, "line")
+    if len(rows.images) > len(index):
+        first = np.unique(rows.images, return_index=True)[1]
+        second = np.setdiff1d(np.arange(len(rows.images)), first)[0]
+        raise UserError(
+            f"{path}, line {rows.lines[second]}: id '{tuple(index)[rows.images[second]]}' occurs twice; "
+            "expected one line an image, so remove one of the two"
+        )
+    table = np.empty_like(rows.values)
+    table[rows.images] = rows.values
+    return table
+
+
+def _read_boxes(path: Path, index: Mapping[str, int]) -> _Rows:
+    """Read one or more boxes an image, in the order of the file."""
+    text = _read_lines(path)
+    # A mask's line is id,mask.png,ignore.png, where the last field may be empty.
+    if text and text[0][1].rstrip(",").lower().endswith(".png"):
+        raise UserError(
+            f"{path} lists mask files, which this version does not support; expected boxes (id,x0,y0,x1,y1), "
+            "so choose a dataset with boxes"
+        )
+    rows = _parse_rows(path, text, index, ("x0", "y0", "x1", "y1"))
+    reversed_ = np.flatnonzero((rows.values[:, :2] > rows.values[:, 2:]).any(axis=1))
+    if reversed_.size:
+        box = " ".join(map(str, rows.values[reversed_[0]]))
+        raise UserError(
+            f"{path}, line {rows.lines[reversed_[0]]}: box {box} is reversed; expected x0 <= x1 and y0 <= y1"
+        )
+    _require_all(path, rows, index, "box")
+    return rows
+
+
+def _require_all(path: Path, rows: _Rows, index: Mapping[str, int], what: str) -> None:
+    """Refuse rows that leave an image out."""
+    missing = np.flatnonzero(np.bincount(rows.images, minlength=len(index)) == 0)
+    if missing.size:
+        raise UserError(
+            f"{path} has no {what} for '{tuple(index)[missing[0]]}' ({missing.size:,} of {len(index):,} images "
+            f"lack one); expected a {what} for every id of image_ids.txt"
+        )

@@ -1,0 +1,315 @@
+"""The main path: one method on one dataset, from the user's request to a record.
+
+Resolve what decides the numbers, name the run by it, train, score, write. Everything a run does is here in order.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from wsolbench.backbones.registry import backbone_entry, build_backbone
+from wsolbench.backbones.weights import load_weights, weights_identity
+from wsolbench.config import as_dict, override
+from wsolbench.data.bank import ImageBank
+from wsolbench.data.cache import cached_images, default_cache_dir
+from wsolbench.data.registry import open_dataset
+from wsolbench.data.splits import SPLITS, Dataset, SplitName
+from wsolbench.engine.checkpoint import save_checkpoint
+from wsolbench.engine.device import determinism, device_name, peak_memory_mb, resolve_device, resolve_precision
+from wsolbench.engine.fit import Fitted, fit
+from wsolbench.engine.infer import Inference, infer
+from wsolbench.engine.seeding import derive_seed
+from wsolbench.errors import UserError, unknown_name
+from wsolbench.method import Method
+from wsolbench.network import build_network
+from wsolbench.null_rows import write_null_rows
+from wsolbench.plugins import load_method
+from wsolbench.protocols import PROTOCOL_VERSION, SplitScores, label_ranks
+from wsolbench.provenance import Clock, provenance
+from wsolbench.recipe import Recipe
+from wsolbench.record_schema import Record, identity_hash
+from wsolbench.records import read_record, record_path, write_hits, write_record
+from wsolbench.scoring import BoxScorer, score_with_slices
+
+SCORED: tuple[SplitName, ...] = ("train-fullsup", "test")
+
+OF_OPTIONS = frozenset({"backbone", "weights", "precision", "world_size", "normalization"})
+"""Recipe fields that have an option of their own or a single value, and are not taken from ``--set``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asked for; None is "the default".
+
+    Attributes:
+        method: method's name.
+        dataset: dataset's name.
+        backbone: backbone's name.
+        data_root: where the images are.
+        data_options: the dataset's options, as text.
+        settings: fields of the method and of the recipe, as text.
+        recipe: recipe fields that have an option of their own, by value.
+        weights: ``imagenet``, ``none`` or a path; None: imagenet where torchvision has them, else none.
+        precision: ``auto``, ``bf16`` or ``fp32``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        results: folder of records and runs.
+        resume: go on from a checkpoint, and return a record that is already there.
+        cache: folder of the decoded images.
+        save_maps: folder that gets each raw map as ``<split>/<image id>.npy``.
+        plugins: local method files.
+        quiet: plain progress lines.
+        command: the command line that repeats this run.
+    """
+
+    method: str
+    dataset: str
+    backbone: str = "resnet50"
+    data_root: Path | None = None
+    data_options: Mapping[str, str]
+    settings: Mapping[str, str]
+    recipe: Mapping[str, Any]
+    weights: str | None = None
+    precision: str = "auto"
+    device: str = "auto"
+    results: Path = Path("results")
+    resume: bool = True
+    cache: Path | None = None
+    save_maps: Path | None = None
+    plugins: Sequence[Path] = ()
+    quiet: bool = False
+    command: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """A request with every default filled in: what the run's identity is made of.
+
+    Attributes:
+        method: the method's class.
+        config: its configuration.
+        recipe: the training recipe.
+        dataset: the opened dataset.
+        weights: ``none``, ``imagenet`` or a path (the recipe holds the content's name).
+        device: where to run.
+        identity: everything that decides the numbers.
+        run_id: its hash.
+    """
+
+    method: type[Method[Any]]
+    config: Any
+    recipe: Recipe
+    dataset: Dataset
+    weights: str
+    device: torch.device
+    identity: Mapping[str, Any]
+    run_id: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ScoredSplit:
+    """What scoring one split gives: hits and ranks for the protocol, and the network's outputs."""
+
+    scores: SplitScores
+    inference: Inference
+
+
+def run(request: Request) -> Path:
+    """Train and score one method, or return the record that is already there.
+
+    Args:
+        request: what to do.
+
+    Returns:
+        The record's path. Checkpoint, raw maps and logits lie in ``<results>/runs/<run-id>/``.
+
+    Raises:
+        UserError: the request cannot be carried out as it is.
+        RunError: training or scoring failed.
+    """
+    clock = Clock()
+    plan = make_plan(request)
+    path = record_path(plan.identity, request.results)
+    run_dir = request.results / "runs" / plan.run_id
+    if request.resume and path.is_file():
+        _refuse_damaged(path)
+        return path
+    if not request.resume:
+        (run_dir / "last.pt").unlink(missing_ok=True)
+    with determinism(plan.recipe.deterministic):
+        method = build_method(plan)
+        fitted = _train(method, plan, request, run_dir)
+        splits = {split: score_split(method, plan, split, request) for split in SCORED}
+    _keep(method, plan, splits, run_dir)
+    if request.save_maps is not None:
+        _save_maps(plan.dataset, splits, request.save_maps)
+    record = _record(plan, fitted, splits, clock, request.command)
+    write_null_rows(plan.dataset, plan.recipe.image_size, record.map_size, request.results, request.command)
+    write_hits(path.with_suffix(".npz"), **_hit_arrays(splits))
+    write_record(record, request.results)
+    (run_dir / "last.pt").unlink(missing_ok=True)  # model.pt has its weights, and nothing is left to resume
+    return path
+
+
+def make_plan(request: Request) -> Plan:
+    """Fill in every default and name the run; trains nothing and reads no picture."""
+    method = load_method(request.method, request.plugins)
+    dataset = open_dataset(request.dataset, request.data_root, request.data_options)
+    device = resolve_device(request.device)
+    entry = backbone_entry(request.backbone)
+    weights = request.weights or ("imagenet" if entry.weights else "none")
+    of_method = {field.name for field in fields(method.Config)}
+    of_recipe = {field.name for field in fields(Recipe)} - OF_OPTIONS
+    for name in request.settings:
+        if name not in of_method | of_recipe:
+            raise unknown_name("setting", name, of_method | of_recipe)
+    chosen = {
+        "feature_map": entry.strides[0],
+        "image_size": dataset.image_size,
+        **dataset.defaults,
+        **request.recipe,
+        "backbone": request.backbone,
+        "weights": weights_identity(weights, request.backbone),
+        "precision": resolve_precision(request.precision, device),
+    }
+    recipe = override(Recipe(**chosen), {k: v for k, v in request.settings.items() if k in of_recipe})
+    config = override(method.defaults(request.backbone), {k: v for k, v in request.settings.items() if k in of_method})
+    identity = {
+        "method": method.name,
+        "config": as_dict(config),
+        "backbone": request.backbone,
+        "dataset": dataset.name,
+        "dataset_options": dict(dataset.options),
+        "recipe": as_dict(recipe),
+        "fingerprints": {split: dataset.fingerprint(split) for split in SPLITS},
+        "protocol": PROTOCOL_VERSION,
+    }
+    return Plan(
+        method=method,
+        config=config,
+        recipe=recipe,
+        dataset=dataset,
+        weights=weights,
+        device=device,
+        identity=identity,
+        run_id=identity_hash(identity),
+    )
+
+
+def build_method(plan: Plan) -> Method[Any]:
+    """Build the method with its initial weights on the device.
+
+    The trunk and head are drawn before the method's own layers, from a stream of the seed alone: methods that share a
+    seed start from the same network.
+    """
+    torch.manual_seed(derive_seed(plan.recipe.seed, "weights"))
+    backbone = build_backbone(plan.recipe.backbone, plan.recipe.feature_map)
+    network = build_network(backbone, len(plan.dataset.class_names))
+    load_weights(network, plan.weights, plan.recipe.backbone)
+    method = plan.method(network, plan.config)
+    return method.to(plan.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _bank(plan: Plan, split: SplitName, side: int, request: Request) -> ImageBank:
+    cache = request.cache or default_cache_dir()
+    return ImageBank(cached_images(plan.dataset.images(split), side, cache, request.quiet), plan.device)
+
+
+def _train(method: Method[Any], plan: Plan, request: Request, run_dir: Path) -> Fitted:
+    split = plan.dataset.images("train-weaksup")
+    bank = _bank(plan, "train-weaksup", plan.recipe.resized_side, request)
+    labels = torch.from_numpy(split.labels)
+    return fit(method, bank, labels, plan.recipe, run_dir=run_dir, run_id=plan.run_id, quiet=request.quiet)
+
+
+def score_split(method: Method[Any], plan: Plan, split: SplitName, request: Request) -> ScoredSplit:
+    """Score one split: the network forward, with boxes scored beside it."""
+    annotations = plan.dataset.annotations(split)
+    side = plan.recipe.image_size
+    bank = _bank(plan, split, side, request)
+    labels = torch.from_numpy(annotations.labels)
+    with BoxScorer(annotations, side) as scorer:
+        inference = infer(method, bank, labels, scorer.submit, label=f"{method.name}, {split}", quiet=request.quiet)
+        hits = scorer.hits()
+    ranks = label_ranks(inference.logits, annotations.labels)
+    scores = SplitScores(hits=hits, ranks=ranks, num_classes=len(plan.dataset.class_names))
+    return ScoredSplit(scores=scores, inference=inference)
+
+
+def _refuse_damaged(path: Path) -> None:
+    """Raise UserError if the record that is already there cannot be used."""
+    try:
+        read_record(path)
+    except ValueError as error:
+        raise UserError(f"'{path}' is there but unusable: {error}; move it away or use --no-resume") from None
+
+
+def _keep(method: Method[Any], plan: Plan, splits: Mapping[SplitName, ScoredSplit], run_dir: Path) -> None:
+    """Keep the trained network and, for a later re-score, the raw maps and logits."""
+    state = {
+        "run_id": plan.run_id,
+        "method": plan.method.name,
+        "config": as_dict(plan.config),
+        "recipe": asdict(plan.recipe),
+        "class_names": list(plan.dataset.class_names),
+        "weights": method.state_dict(),
+    }
+    save_checkpoint(run_dir / "model.pt", state)
+    for split, scored in splits.items():
+        ids = np.array(plan.dataset.annotations(split).ids)
+        write_hits(run_dir / f"{split}.npz", ids=ids, maps=scored.inference.raw_maps, logits=scored.inference.logits)
+
+
+def _record(plan: Plan, fitted: Fitted, splits: Mapping[SplitName, ScoredSplit], clock: Clock, command: str) -> Record:
+    """Score the protocol's metrics and put the record together."""
+    scores, slices = score_with_slices(
+        {split: scored.scores for split, scored in splits.items()}, plan.dataset, plan.recipe.image_size
+    )
+    counts = {
+        f"{kind}_maps_{split}": int(getattr(scored.inference, kind).sum())
+        for split, scored in splits.items()
+        for kind in ("constant", "invalid")
+    }
+    height, width = splits["test"].inference.raw_maps.shape[1:]
+    return Record(
+        identity=plan.identity,
+        trainable=True,
+        metrics=scores.metrics,
+        thresholds=scores.thresholds,
+        absent=scores.absent,
+        slices=slices,
+        images={split: len(plan.dataset.images(split)) for split in SPLITS},
+        counts=counts,
+        map_size=(height, width),
+        provenance=provenance(
+            clock,
+            command,
+            device=device_name(plan.device),
+            train_images_per_s=fitted.images / fitted.seconds,
+            peak_memory_mb=peak_memory_mb(plan.device),
+        ),
+        history=fitted.history,
+    )
+
+
+def _hit_arrays(splits: Mapping[SplitName, ScoredSplit]) -> dict[str, npt.NDArray[Any]]:
+    """Return the hits and label ranks of every scored split as named arrays."""
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for split, scored in splits.items():
+        assert scored.scores.ranks is not None
+        arrays |= {f"{split}/{name}": array for name, array in scored.scores.hits.arrays().items()}
+        arrays[f"{split}/ranks"] = scored.scores.ranks
+    return arrays
+
+
+def _save_maps(dataset: Dataset, splits: Mapping[SplitName, ScoredSplit], folder: Path) -> None:
+    """Write each raw map where ``wsolbench evaluate`` finds it."""
+    for split, scored in splits.items():
+        for image, raw in zip(dataset.annotations(split).ids, scored.inference.raw_maps, strict=True):
+            path = folder / split / f"{image}.npy"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, raw)

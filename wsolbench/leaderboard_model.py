@@ -1,0 +1,339 @@
+"""Records -> the leaderboard as typed tables, which :mod:`wsolbench.leaderboard` writes down.
+
+A table never mixes what cannot be compared: everything in a run's identity except method, its config and the seed, and
+the size of its raw maps, must be equal. Rows are mean and sample standard deviation over seeds.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wsolbench.record_schema import Record, canonical, identity_hash
+
+NO_BACKBONE = "none"
+"""The backbone's name in the record of a null row."""
+
+Key = tuple[str, str]
+"""(slice name, metric key); the slice of all test images is the empty text."""
+
+
+V2: Key = ("", "max_box_acc_v2")
+"""What rows are sorted by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A metric over the seeds that have it.
+
+    Attributes:
+        mean: percent.
+        std: sample standard deviation (n - 1), None for one seed.
+        n: number of seeds.
+    """
+
+    mean: float
+    std: float | None
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One (method, config) with its seeds. Numbers are computed when asked for: a printed table needs few of them.
+
+    Attributes:
+        label: the method's name, with the config fields that tell it from its neighbours: ``has (cell=8)``.
+        records: one per seed, at least one, sorted by seed.
+    """
+
+    label: str
+    records: tuple[Record, ...]
+
+    @property
+    def method(self) -> str:
+        """The method's name."""
+        name: str = self.records[0].identity["method"]
+        return name
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """All fields of the method's config."""
+        config: Mapping[str, Any] = self.records[0].identity["config"]
+        return config
+
+    @property
+    def n(self) -> int:
+        """Number of seeds."""
+        return len(self.records)
+
+    def mentions(self, key: Key) -> bool:
+        """Whether a seed has the metric or says why not."""
+        part, name = key
+        return any(name in _metrics(record, part) or (not part and name in record.absent) for record in self.records)
+
+    def keys(self) -> list[Key]:
+        """Return what at least one seed has, or says why not; sorted."""
+        keys = {("", name) for record in self.records for name in (*record.metrics, *record.absent)}
+        parts = [item for record in self.records for item in record.slices.items()]
+        return sorted(keys | {(part, name) for part, values in parts for name in values.metrics})
+
+    def score(self, key: Key) -> Score | None:
+        """Return mean and sample standard deviation over the seeds that have the metric, None if none has it."""
+        part, name = key
+        sources = [_metrics(record, part) for record in self.records]
+        values = [metrics[name] for metrics in sources if name in metrics]
+        n = len(values)
+        if not n:
+            return None
+        mean = math.fsum(values) / n  # fsum: exact, so the order of the seeds does not matter
+        return Score(mean=mean, std=_sample_std(values, mean), n=n)
+
+    def reason(self, key: Key) -> str:
+        """Return why seeds lack a metric; empty if all have it."""
+        part, name = key
+        without = [record for record in self.records if name not in _metrics(record, part)]
+        return "; ".join(sorted({_reason(record, part, name) for record in without}))
+
+    def images(self, part: str) -> int | None:
+        """Return the number of test images in a slice (the empty text: all), None if it is not recorded."""
+        record = self.records[0]
+        if not part:
+            return record.images.get("test")
+        return record.slices[part].images if part in record.slices else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """What all rows of a table share.
+
+    Attributes:
+        key: 16 hex digits, different for every two sections.
+        dataset: its name.
+        options: its options.
+        fingerprints: split -> hash.
+        images: split -> number of images.
+        backbone: its name.
+        image_size: side of the evaluation size in pixels.
+        map_size: (h, w) of the raw maps.
+        protocol: version.
+        differences: what tells the section from others of the same title: field -> value as text.
+    """
+
+    key: str
+    dataset: str
+    options: Mapping[str, Any]
+    fingerprints: Mapping[str, str]
+    images: Mapping[str, int]
+    backbone: str
+    image_size: int
+    map_size: tuple[int, int]
+    protocol: str
+    differences: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A section, its rows by falling V2, and below them the null rows, which are not ranked."""
+
+    section: Section
+    rows: tuple[Row, ...]
+    nulls: tuple[Row, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaderboard:
+    """All tables, and one sentence for each file that could not be used."""
+
+    tables: tuple[Table, ...]
+    warnings: tuple[str, ...]
+
+
+# --- from records to rows ---------------------------------------------------------------------------------------------
+
+
+def build(records: Iterable[Record], warnings: Sequence[str] = ()) -> Leaderboard:
+    """Sort records into tables. The result does not depend on their order.
+
+    Null rows (records that train nothing and have the backbone ``none``) stand in every table of their dataset,
+    evaluation size and map size; those that fit none get tables of their own.
+
+    Args:
+        records: as :func:`~wsolbench.records.load_records` gives them.
+        warnings: sentences to be shown below the tables.
+    """
+    groups: defaultdict[str, list[Record]] = defaultdict(list)
+    nulls: list[Record] = []
+    for record in sorted(records, key=lambda record: record.run_id):
+        if not record.trainable and record.identity["backbone"] == NO_BACKBONE:
+            nulls.append(record)
+        else:
+            groups[canonical(_shared(record))].append(record)
+    placed: set[str] = set()
+    beside: dict[str, list[Record]] = {}
+    for key, members in groups.items():
+        beside[key] = [null for null in nulls if _fits(null, members[0])]
+        placed.update(null.run_id for null in beside[key])
+    for null in nulls:
+        if null.run_id not in placed:
+            beside.setdefault(canonical(_shared(null)), []).append(null)
+    first = {key: (groups.get(key) or beside[key])[0] for key in beside}
+    tables = [
+        Table(section=section, rows=_rows(groups.get(key, [])), nulls=_rows(_distinct(beside[key])))
+        for key, section in _sections(first).items()
+    ]
+    return Leaderboard(tables=tuple(tables), warnings=tuple(warnings))
+
+
+def _shared(record: Record) -> dict[str, Any]:
+    """Return what all rows of a table share: the identity without method, config and seed, with the map size."""
+    shared = {key: value for key, value in record.identity.items() if key not in ("method", "config")}
+    shared["recipe"] = {key: value for key, value in record.identity["recipe"].items() if key != "seed"}
+    shared["map_size"] = list(record.map_size)
+    return shared
+
+
+def _fits(null: Record, record: Record) -> bool:
+    """Whether a null row was scored on the same images in the same way as the runs of a table.
+
+    How the table's runs were trained is nothing to it: of the recipe only the evaluation size and the normalisation of
+    the maps count. Splits that the null row's record does not name do not matter either.
+    """
+    mine, theirs = null.identity, record.identity
+    return (
+        null.map_size == record.map_size
+        and all(mine[key] == theirs[key] for key in ("dataset", "protocol"))
+        and all(mine["recipe"].get(key) == theirs["recipe"].get(key) for key in ("image_size", "normalization"))
+        and mine["fingerprints"].items() <= theirs["fingerprints"].items()
+        and canonical(mine["dataset_options"]) == canonical(theirs["dataset_options"])
+    )
+
+
+def _distinct(nulls: Iterable[Record]) -> list[Record]:
+    """Keep one of the null records that differ only in how they would have trained, which changes no number."""
+    kept: dict[str, Record] = {}
+    for record in nulls:
+        identity = record.identity
+        what = [identity["method"], identity["config"], identity["recipe"]["seed"], record.metrics]
+        kept.setdefault(canonical(what), record)
+    return list(kept.values())
+
+
+def _rows(records: Iterable[Record]) -> tuple[Row, ...]:
+    """Make one row per (method, config), by falling V2; rows without it last, by label."""
+    groups: defaultdict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        groups[record.identity["method"], canonical(record.identity["config"])].append(record)
+    configs: defaultdict[str, dict[str, Mapping[str, str]]] = defaultdict(dict)
+    for (method, config), members in groups.items():
+        configs[method][config] = flatten(members[0].identity["config"])
+    differ = {method: varying(group) for method, group in configs.items()}
+    rows = [
+        Row(
+            label=_label(method, differ[method][config]),
+            records=tuple(sorted(members, key=lambda record: (record.identity["recipe"]["seed"], record.run_id))),
+        )
+        for (method, config), members in groups.items()
+    ]
+    return tuple(sorted(rows, key=_rank))
+
+
+def _rank(row: Row) -> tuple[float, str]:
+    score = row.score(V2)
+    return (math.inf if score is None else -score.mean, row.label)
+
+
+def _metrics(record: Record, part: str) -> Mapping[str, float]:
+    """Return the metrics of a slice, or of all test images for the empty text."""
+    if not part:
+        return record.metrics
+    return record.slices[part].metrics if part in record.slices else {}
+
+
+def _reason(record: Record, part: str, name: str) -> str:
+    if part in record.slices and record.slices[part].images == 0:
+        return "no test image is in this slice"
+    return record.absent.get(name, "not recorded")
+
+
+def _sample_std(values: Sequence[float], mean: float) -> float | None:
+    if len(values) < 2:
+        return None
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+def _label(method: str, fields: Mapping[str, str]) -> str:
+    """Write ``method (field=value, ...)``."""
+    inside = ", ".join(f"{name}={value}" for name, value in fields.items())
+    return f"{method} ({inside})" if inside else method
+
+
+# --- from records to sections -----------------------------------------------------------------------------------------
+
+
+def _sections(examples: Mapping[str, Record]) -> dict[str, Section]:
+    """Describe each table by one of its records: a mapping from the table's key, sorted by what is printed."""
+    shown = ("dataset", "dataset_options", "backbone", "recipe.image_size", "map_size")
+    alike: defaultdict[str, dict[str, Mapping[str, str]]] = defaultdict(dict)
+    for key, record in examples.items():
+        identity, shared = record.identity, _shared(record)
+        same = [identity["dataset"], identity["dataset_options"], identity["backbone"]]
+        title = canonical([*same, identity["recipe"]["image_size"], record.map_size])
+        hidden = tuple(f"{name}." for name in shown)
+        alike[title][key] = {
+            name: text for name, text in flatten(shared).items() if name not in shown and not name.startswith(hidden)
+        }
+    sections = {}
+    for _, group in sorted(alike.items()):
+        different = varying(group)
+        for key in sorted(group, key=lambda key: (list(different[key].items()), key)):
+            sections[key] = _section(examples[key], different[key])
+    return sections
+
+
+def _section(record: Record, differences: Mapping[str, str]) -> Section:
+    identity = record.identity
+    return Section(
+        key=identity_hash(_shared(record)),
+        dataset=identity["dataset"],
+        options=identity["dataset_options"],
+        fingerprints=identity["fingerprints"],
+        images=record.images,
+        backbone=identity["backbone"],
+        image_size=identity["recipe"]["image_size"],
+        map_size=record.map_size,
+        protocol=identity["protocol"],
+        differences=differences,
+    )
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return nested fields as ``outer.inner`` -> value as text, sorted by name.
+
+    >>> flatten({"lr": 1.0, "crop": {"side": 73}, "weights": "none"})
+    {'crop.side': '73', 'lr': '1', 'weights': 'none'}
+    """
+    flat = {}
+    for name in sorted(values):
+        value = values[name]
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{name}."))
+        else:
+            flat[prefix + name] = value if isinstance(value, str) else canonical(value)
+    return flat
+
+
+def varying(group: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """Keep of each mapping the fields whose value is not the same in all of the group.
+
+    >>> varying({"a": {"cell": "4", "rate": "0.5"}, "b": {"cell": "8", "rate": "0.5"}})
+    {'a': {'cell': '4'}, 'b': {'cell': '8'}}
+    """
+    values: defaultdict[str, set[str]] = defaultdict(set)
+    holders: defaultdict[str, int] = defaultdict(int)
+    for fields in group.values():
+        for name, text in fields.items():
+            values[name].add(text)
+            holders[name] += 1
+    differ = {name for name in values if len(values[name]) > 1 or holders[name] < len(group)}
+    return {key: {name: text for name, text in fields.items() if name in differ} for key, fields in group.items()}

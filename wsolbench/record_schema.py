@@ -1,0 +1,305 @@
+"""What a run record holds, how it is checked, and the hash that names it.
+
+The run id is the hash of all that decides the numbers, so the same run asked for twice is recognised, and a record
+that was edited by hand is too. :mod:`wsolbench.records` writes and finds the files.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import Any, TypeVar
+
+SCHEMA_VERSION = 1
+"""Version of the file format; a record of another version is named and skipped."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slice:
+    """The metrics of a part of the test images, chosen from annotations alone.
+
+    Attributes:
+        images: number of images in the slice.
+        metrics: percent, keyed as in :class:`Record`.
+    """
+
+    images: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where a record comes from; nothing here decides a number.
+
+    Attributes:
+        commit: the code's commit, None where it is unknown (see :func:`git_state`).
+        dirty: whether the tree had uncommitted changes, ``results/`` aside; None where unknown.
+        versions: name -> version of python, torch, numpy and whatever else took part.
+        device: what it ran on, in words.
+        wall_s: seconds from start to record.
+        train_images_per_s: training rate, None for a run that trains nothing.
+        peak_memory_mb: peak memory of the device in MiB, None where it is not measured.
+        command: the command line that repeats the run.
+        started: ISO 8601, UTC.
+        finished: ISO 8601, UTC.
+    """
+
+    commit: str | None
+    dirty: bool | None
+    versions: Mapping[str, str]
+    device: str
+    wall_s: float
+    train_images_per_s: float | None
+    peak_memory_mb: float | None
+    command: str
+    started: str
+    finished: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One finished run.
+
+    Attributes:
+        identity: everything that decides the numbers; plain JSON values. Its keys: ``method`` (name), ``config``
+            (the method's fields), ``backbone`` (name, ``none`` for a null row), ``dataset`` (name),
+            ``dataset_options``, ``recipe`` (the resolved recipe; holds at least ``seed`` and ``image_size``, the side
+            of the evaluation size in pixels), ``fingerprints`` (split -> hash), ``protocol`` (version). More keys are
+            allowed and count.
+        trainable: False for a baseline that learns nothing.
+        metrics: percent, keyed as in DESIGN (``max_box_acc_v2_iou50_fullsup``); finite.
+        thresholds: metric key -> the operating threshold t it used, in [0, 1).
+        absent: metric key -> why it could not be computed.
+        slices: slice name -> the same metrics on a part of the test images.
+        images: split -> number of images.
+        counts: what happened how often, such as ``constant_maps``.
+        map_size: (h, w) of the raw maps.
+        provenance: commit, versions, device, cost, command.
+        history: one mapping per epoch: loss terms and diagnostics; None where a value was not finite.
+    """
+
+    identity: Mapping[str, Any]
+    trainable: bool
+    metrics: Mapping[str, float]
+    thresholds: Mapping[str, float]
+    absent: Mapping[str, str]
+    slices: Mapping[str, Slice]
+    images: Mapping[str, int]
+    counts: Mapping[str, int]
+    map_size: tuple[int, int]
+    provenance: Provenance
+    history: Sequence[Mapping[str, float | None]]
+
+    @cached_property
+    def run_id(self) -> str:
+        """The hash of the identity, 16 hex digits."""
+        return identity_hash(self.identity)
+
+    def to_json(self) -> str:
+        """Return the record as JSON: fields in their declared order, keys inside them sorted, a newline at the end.
+
+        Raises:
+            ValueError: a field holds what the schema does not allow, such as a metric that is NaN; what this method
+                returns, :meth:`from_json` reads.
+        """
+        body = {name: _ordered(value) for name, value in asdict(self).items()}
+        body["history"] = [{key: _finite_or_none(value) for key, value in epoch.items()} for epoch in body["history"]]
+        text = json.dumps({"schema": SCHEMA_VERSION, "run_id": self.run_id, **body}, indent=1) + "\n"
+        Record.from_json(text)
+        return text
+
+    @staticmethod
+    def from_json(text: str) -> "Record":
+        """Read a record.
+
+        Raises:
+            ValueError: it is not a record of this schema version, or was damaged or edited; a clause that says how.
+        """
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"it is not valid JSON ({error})") from None
+        if not isinstance(data, dict) or "schema" not in data:
+            raise ValueError("it is not a wsolbench record (it has no 'schema')")
+        version = data.pop("schema")
+        if version != SCHEMA_VERSION:
+            raise ValueError(f"its schema version is {version!r}, this wsolbench reads {SCHEMA_VERSION}")
+        stated = data.pop("run_id", None)
+        record = Record(**_checked(data, _RECORD, "field"))
+        if stated != record.run_id:
+            raise ValueError(f"its run_id is {stated!r} but its identity hashes to '{record.run_id}'; was it edited?")
+        return record
+
+
+# --- identity -----------------------------------------------------------------------------------------------
+
+
+def canonical(value: Any) -> str:  # noqa: ANN401
+    """Return the one JSON text of a plain value: keys sorted, no spaces, floats by ``repr``.
+
+    A float that is a whole number is written as that integer, so that ``1`` and ``1.0``, which no run can tell apart,
+    are the same; ``True`` stays ``true`` and differs from ``1``. Tuples are lists.
+
+    Args:
+        value: None, bool, int, float, str, or lists, tuples and mappings (with string keys) of those.
+
+    Raises:
+        ValueError: another type, NaN or infinity, naming where.
+
+    >>> canonical({"lr": 1.0, "b": (True, 0.5)})
+    '{"b":[true,0.5],"lr":1}'
+    """
+    return json.dumps(_plain(value, "identity"), sort_keys=True, separators=(",", ":"))
+
+
+def identity_hash(identity: Mapping[str, Any]) -> str:
+    """Return the run id: the first 16 hex digits of the SHA-256 of :func:`canonical`.
+
+    >>> identity_hash({"method": "cam", "recipe": {"seed": 0}})
+    'a9d9bb6de2be8315'
+    """
+    return hashlib.sha256(canonical(identity).encode()).hexdigest()[:16]
+
+
+def _plain(value: Any, where: str) -> Any:  # noqa: ANN401
+    """Copy a value of JSON's types, whole floats as integers."""
+    if value is None or isinstance(value, (str, int)):  # bool is an int, and json writes it as true or false
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return int(value) if value.is_integer() else float(value)
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise ValueError(f"{where} has a key that is not a string, which JSON cannot hold")
+        return {key: _plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, f"{where}[]") for item in value]
+    raise ValueError(f"{where} is {value!r}, expected a plain, finite JSON value")
+
+
+def _ordered(value: Any) -> Any:  # noqa: ANN401
+    """Copy nested containers with their keys sorted, so that equal records are equal files."""
+    if isinstance(value, Mapping):
+        return {key: _ordered(value[key]) for key in sorted(value)}
+    if isinstance(value, (list, tuple)):
+        return [_ordered(item) for item in value]
+    return value
+
+
+def _finite_or_none(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+# --- what a field may hold ----------------------------------------------------------------------------------
+
+Check = Callable[[Any, str], Any]
+
+
+def _checked(data: Any, checks: Mapping[str, Check], what: str, where: str = "") -> dict[str, Any]:  # noqa: ANN401
+    """Check an object that must have exactly the fields of ``checks``."""
+    data = _kind(dict)(data, where.rstrip("."))
+    for name in checks.keys() - data.keys():
+        raise ValueError(f"the {what} '{where}{name}' is missing")
+    for name in data.keys() - checks.keys():
+        raise ValueError(f"it has an unknown {what} '{where}{name}'")
+    return {name: check(data[name], f"{where}{name}") for name, check in checks.items()}
+
+
+def _bad(where: str, expected: str, value: object) -> ValueError:
+    return ValueError(f"'{where}' is {value!r}, expected {expected}")
+
+
+def _kind(kind: type[T], optional: bool = False) -> Callable[[Any, str], T]:
+    def check(value: Any, where: str) -> Any:  # noqa: ANN401
+        if type(value) is kind or (optional and value is None):
+            return value
+        names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", int: "a whole number"}
+        raise _bad(where, names[kind] + (" or null" if optional else ""), value)
+
+    return check
+
+
+def _number(value: Any, where: str) -> float:  # noqa: ANN401
+    if type(value) in (int, float) and math.isfinite(value):
+        return value  # type: ignore[no-any-return]
+    raise _bad(where, "a finite number", value)
+
+
+def _optional_number(value: Any, where: str) -> float | None:  # noqa: ANN401
+    return None if value is None else _number(value, where)
+
+
+def _each(check: Check) -> Check:
+    def check_all(value: Any, where: str) -> dict[str, Any]:  # noqa: ANN401
+        return {key: check(item, f"{where}.{key}") for key, item in _kind(dict)(value, where).items()}
+
+    return check_all
+
+
+def _numbers(value: Any, where: str) -> dict[str, Any]:  # noqa: ANN401
+    # Nearly all of a record is numbers: for thousands of records a call for each would take longer than the parsing.
+    if type(value) is dict and {*map(type, value.values())} <= {int, float} and all(map(math.isfinite, value.values())):
+        return value
+    checked: dict[str, Any] = _each(_number)(value, where)
+    return checked
+
+
+def _identity(value: Any, where: str) -> dict[str, Any]:  # noqa: ANN401
+    identity: dict[str, Any] = _kind(dict)(value, where)
+    for name, check in _IDENTITY.items():
+        if name not in identity:
+            raise ValueError(f"the field '{where}.{name}' is missing")
+        check(identity[name], f"{where}.{name}")
+    for name in ("seed", "image_size"):
+        _kind(int)(identity["recipe"].get(name), f"{where}.recipe.{name}")
+    return identity
+
+
+def _map_size(value: Any, where: str) -> tuple[int, int]:  # noqa: ANN401
+    if isinstance(value, list) and len(value) == 2 and all(type(side) is int for side in value):
+        return value[0], value[1]
+    raise _bad(where, "[height, width]", value)
+
+
+def _history(value: Any, where: str) -> list[dict[str, float | None]]:  # noqa: ANN401
+    epochs = _kind(list)(value, where)
+    for index, epoch in enumerate(epochs):
+        known = epoch
+        if isinstance(epoch, dict) and None in epoch.values():
+            known = {key: item for key, item in epoch.items() if item is not None}
+        _numbers(known, f"{where}[{index}]")
+    return epochs
+
+
+_TEXT, _COUNTS = _kind(str), _each(_kind(int))
+_IDENTITY: Mapping[str, Check] = {
+    **dict.fromkeys(("method", "backbone", "dataset", "protocol"), _TEXT),
+    **dict.fromkeys(("config", "dataset_options", "recipe"), _kind(dict)),
+    "fingerprints": _each(_TEXT),
+}
+_SLICE: Mapping[str, Check] = {"images": _kind(int), "metrics": _numbers}
+_PROVENANCE: Mapping[str, Check] = {
+    **{field.name: _TEXT for field in fields(Provenance)},
+    "commit": _kind(str, optional=True),
+    "dirty": _kind(bool, optional=True),
+    "versions": _each(_TEXT),
+    "wall_s": _number,
+    "train_images_per_s": _optional_number,
+    "peak_memory_mb": _optional_number,
+}
+_RECORD: Mapping[str, Check] = {
+    "identity": _identity,
+    "trainable": _kind(bool),
+    "metrics": _numbers,
+    "thresholds": _numbers,
+    "absent": _each(_TEXT),
+    "slices": _each(lambda value, where: Slice(**_checked(value, _SLICE, "field", f"{where}."))),
+    "images": _COUNTS,
+    "counts": _COUNTS,
+    "map_size": _map_size,
+    "provenance": lambda value, where: Provenance(**_checked(value, _PROVENANCE, "field", f"{where}.")),
+    "history": _history,
+}
