@@ -23,10 +23,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from wsolbench.methods.adl import drop_mask
 
 from wsolbench.config import Uniform, check, hyper
 from wsolbench.method import Draws, Losses, Method
+from wsolbench.methods.adl import drop_mask
 from wsolbench.network import Network
 
 

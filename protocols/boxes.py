@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
+
 from wsolbench.protocols.component_tree import LEVELS, best_ious
 
 Ints = npt.NDArray[np.int64]

@@ -193,14 +193,7 @@ def _unite(a: int, b: int, now: int, memory: Memory, truth: Ints, shape: tuple[i
 
 @njit(nogil=True, cache=True)
 def _sweep(
-    value: Numbers,
-    earlier: Bytes,
-    holes: bool,
-    table: Bytes,
-    steps: Ints,
-    memory: Memory,
-    truth: Ints,
-    lives: Floats,
+    value: Numbers, earlier: Bytes, holes: bool, table: Bytes, steps: Ints, memory: Memory, truth: Ints, lives: Floats
 ) -> None:
     """Add the lives of all components, or of all holes, to ``lives``.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+
 from wsolbench.protocols.box_metrics import CRITERIA, THRESHOLDS, BoxHits, best_threshold, box_accuracy_counts
 
 Ints = npt.NDArray[np.int64]

@@ -16,7 +16,8 @@ def center_map(size: tuple[int, int]) -> Floats:
 
     Its boxes are centred and have the image's aspect. The width decides which threshold gives which box, not which
     boxes there are, and each metric picks its threshold; so it hardly matters, as long as 255 levels resolve the box
-    sizes. A quarter of the image's side spreads them about evenly (0.15 to 0.5 moves CUB's MaxBoxAccV2 by < 0.1).
+    sizes: at 224 pixels MaxBoxAccV2 is the same for 0.15 to 1 of the image's side on CUB (56.84) and on ILSVRC (53.38);
+    at 0.1 the levels are used up before the box is large (56.09, 43.50).
 
     Args:
         size: the evaluation size (H, W).

@@ -257,7 +257,19 @@ def repository(tmp_path, monkeypatch):
     (tmp_path / "code.py").write_text("1")
     git(tmp_path, "init", "--quiet")
     git(tmp_path, "add", "code.py")
-    git(tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false", "commit", "--quiet", "-m", "first")
+    git(
+        tmp_path,
+        "-c",
+        "user.name=a",
+        "-c",
+        "user.email=a@b",
+        "-c",
+        "commit.gpgsign=false",
+        "commit",
+        "--quiet",
+        "-m",
+        "first",
+    )
     return tmp_path
 
 

@@ -3,8 +3,9 @@
 Resolve what decides the numbers, name the run by it, train, score, write. Everything a run does is here in order.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -63,16 +64,15 @@ class Request:
         save_maps: folder that gets each raw map as ``<split>/<image id>.npy``.
         plugins: local method files.
         quiet: plain progress lines.
-        command: the command line that repeats this run.
     """
 
     method: str
     dataset: str
     backbone: str = "resnet50"
     data_root: Path | None = None
-    data_options: Mapping[str, str]
-    settings: Mapping[str, str]
-    recipe: Mapping[str, Any]
+    data_options: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
     weights: str | None = None
     precision: str = "auto"
     device: str = "auto"
@@ -82,7 +82,33 @@ class Request:
     save_maps: Path | None = None
     plugins: Sequence[Path] = ()
     quiet: bool = False
-    command: str
+
+    @property
+    def command(self) -> str:
+        """The command line that repeats this run."""
+        words = ["wsolbench", "run", self.method, self.dataset, "--backbone", self.backbone]
+        named: dict[str, Any] = {"data_root": self.data_root, "weights": self.weights, **self.recipe}
+        for name, value in named.items():
+            if isinstance(value, bool):
+                words += [_option(name)] if value else []
+            elif value is not None:
+                words += [_option(name), str(value)]
+        if self.precision != "auto":
+            words += ["--precision", self.precision]
+        repeated = {"--data-option": _pairs(self.data_options), "--set": _pairs(self.settings)}
+        repeated["--plugin"] = [str(path) for path in self.plugins]
+        words += [word for option, values in repeated.items() for value in values for word in (option, value)]
+        return shlex.join(words)
+
+
+def _option(name: str) -> str:
+    """Return the command-line option of a field."""
+    return "--" + name.replace("_", "-")
+
+
+def _pairs(values: Mapping[str, str]) -> list[str]:
+    """Return ``key=value`` texts."""
+    return [f"{key}={value}" for key, value in values.items()]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,7 +163,15 @@ def run(request: Request) -> Path:
     run_dir = request.results / "runs" / plan.run_id
     if request.resume and path.is_file():
         _refuse_damaged(path)
-        return path
+    else:
+        _run(plan, request, clock, run_dir)
+    if request.save_maps is not None:
+        _save_maps(run_dir, request.save_maps)
+    return path
+
+
+def _run(plan: Plan, request: Request, clock: Clock, run_dir: Path) -> None:
+    """Train, score and record."""
     if not request.resume:
         (run_dir / "last.pt").unlink(missing_ok=True)
     with determinism(plan.recipe.deterministic):
@@ -145,14 +179,11 @@ def run(request: Request) -> Path:
         fitted = _train(method, plan, request, run_dir)
         splits = {split: score_split(method, plan, split, request) for split in SCORED}
     _keep(method, plan, splits, run_dir)
-    if request.save_maps is not None:
-        _save_maps(plan.dataset, splits, request.save_maps)
     record = _record(plan, fitted, splits, clock, request.command)
     write_null_rows(plan.dataset, plan.recipe.image_size, record.map_size, request.results, request.command)
-    write_hits(path.with_suffix(".npz"), **_hit_arrays(splits))
+    write_hits(record_path(plan.identity, request.results).with_suffix(".npz"), **_hit_arrays(splits))
     write_record(record, request.results)
     (run_dir / "last.pt").unlink(missing_ok=True)  # model.pt has its weights, and nothing is left to resume
-    return path
 
 
 def make_plan(request: Request) -> Plan:
@@ -160,15 +191,15 @@ def make_plan(request: Request) -> Plan:
     method = load_method(request.method, request.plugins)
     dataset = open_dataset(request.dataset, request.data_root, request.data_options)
     device = resolve_device(request.device)
-    entry = backbone_entry(request.backbone)
-    weights = request.weights or ("imagenet" if entry.weights else "none")
-    of_method = {field.name for field in fields(method.Config)}
-    of_recipe = {field.name for field in fields(Recipe)} - OF_OPTIONS
+    trunk = backbone_entry(request.backbone)
+    weights = request.weights or ("imagenet" if trunk.weights else "none")
+    of_method = {entry.name for entry in fields(method.Config)}
+    of_recipe = {entry.name for entry in fields(Recipe)} - OF_OPTIONS
     for name in request.settings:
         if name not in of_method | of_recipe:
             raise unknown_name("setting", name, of_method | of_recipe)
     chosen = {
-        "feature_map": entry.strides[0],
+        "feature_map": trunk.strides[0],
         "image_size": dataset.image_size,
         **dataset.defaults,
         **request.recipe,
@@ -306,10 +337,15 @@ def _hit_arrays(splits: Mapping[SplitName, ScoredSplit]) -> dict[str, npt.NDArra
     return arrays
 
 
-def _save_maps(dataset: Dataset, splits: Mapping[SplitName, ScoredSplit], folder: Path) -> None:
-    """Write each raw map where ``wsolbench evaluate`` finds it."""
-    for split, scored in splits.items():
-        for image, raw in zip(dataset.annotations(split).ids, scored.inference.raw_maps, strict=True):
+def _save_maps(run_dir: Path, folder: Path) -> None:
+    """Write each raw map of a finished run where ``wsolbench evaluate`` finds it: ``<split>/<image id>.npy``."""
+    for split in SCORED:
+        kept = run_dir / f"{split}.npz"
+        if not kept.is_file():
+            raise UserError(f"the raw maps of the run are not in '{kept}' any more; make them again with --no-resume")
+        with np.load(kept) as arrays:
+            ids, maps = arrays["ids"], arrays["maps"]
+        for image, raw in zip(ids, maps, strict=True):
             path = folder / split / f"{image}.npy"
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, raw)

@@ -99,9 +99,10 @@ def caption(table: Table) -> str:
     parts = [
         f"Protocol version {section.protocol}, scored on test ({images['test']}).",
         "Percent, mean ± sample standard deviation over n seeds; best bold, second best italic, null rows not ranked.",
-        "Localisation columns are oracles: their threshold t is the best one on test itself;",
-        f"fullsup t: chosen on train-fullsup ({images['train-fullsup']}) and frozen.",
+        "Localisation columns are oracles: their threshold t is the best one on test itself.",
     ]
+    if any(column.key[1].endswith("_fullsup") for column in columns(table)):
+        parts.append(f"fullsup t: the threshold was chosen on train-fullsup ({images['train-fullsup']}) and frozen.")
     inside = [count for row in (*table.rows, *table.nulls) if (count := row.images(SLICE)) is not None]
     if inside:
         parts.append(f"Boxes 5–50 %: the {inside[0]:,} test images whose boxes cover 5 to 50 % of the image.")

@@ -273,16 +273,13 @@ def _label(method: str, fields: Mapping[str, str]) -> str:
 
 def _sections(examples: Mapping[str, Record]) -> dict[str, Section]:
     """Describe each table by one of its records: a mapping from the table's key, sorted by what is printed."""
-    shown = ("dataset", "dataset_options", "backbone", "recipe.image_size", "map_size")
     alike: defaultdict[str, dict[str, Mapping[str, str]]] = defaultdict(dict)
     for key, record in examples.items():
-        identity, shared = record.identity, _shared(record)
-        same = [identity["dataset"], identity["dataset_options"], identity["backbone"]]
-        title = canonical([*same, identity["recipe"]["image_size"], record.map_size])
-        hidden = tuple(f"{name}." for name in shown)
-        alike[title][key] = {
-            name: text for name, text in flatten(shared).items() if name not in shown and not name.startswith(hidden)
-        }
+        rest = _shared(record)
+        recipe = rest.pop("recipe")
+        image_size = recipe.pop("image_size")
+        shown = [rest.pop(name) for name in ("dataset", "dataset_options", "backbone", "map_size")]
+        alike[canonical([*shown, image_size])][key] = {**flatten(recipe), **flatten(rest)}
     sections = {}
     for _, group in sorted(alike.items()):
         different = varying(group)

@@ -72,7 +72,7 @@ def write_null_rows(dataset: Dataset, side: int, map_size: tuple[int, int], resu
             "backbone": "none",
             "dataset": dataset.name,
             "dataset_options": dict(dataset.options),
-            "recipe": {"seed": 0, "image_size": side},
+            "recipe": {"seed": 0, "image_size": side, "normalization": "min-max"},
             "map_size": list(map_size),
             "fingerprints": {split: dataset.fingerprint(split) for split in SPLITS},
             "protocol": PROTOCOL_VERSION,

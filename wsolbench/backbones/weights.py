@@ -1,10 +1,9 @@
 """Loading trunk weights strictly: torchvision's own, or a local file with torchvision's keys."""
 
 import hashlib
-import pickle
 from collections.abc import Mapping
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
 
 import torch
 from torch import Tensor
@@ -31,10 +30,7 @@ def weights_identity(source: str, backbone: str) -> str:
     if source == "none":
         return "none"
     if source == "imagenet":
-        weights = backbone_entry(backbone).weights
-        if not weights:
-            raise UserError(f"there are no imagenet weights for {backbone}; use --weights none or --weights FILE")
-        return weights
+        return _torchvision_name(backbone)
     path = Path(source)
     if not path.is_file():
         raise UserError(f"--weights {source}: no such file; expected imagenet, none or a file with a state dict")
@@ -74,12 +70,21 @@ def load_weights(network: Network, source: str, backbone: str) -> None:
     network.pretrained = frozenset(provided)
 
 
+def _torchvision_name(backbone: str) -> str:
+    """Return torchvision's name of the backbone's weights, such as ``ResNet50_Weights.IMAGENET1K_V1``."""
+    weights = backbone_entry(backbone).weights
+    if not weights:
+        raise UserError(f"there are no imagenet weights for {backbone}; use --weights none or --weights FILE")
+    return weights
+
+
 def _download(backbone: str) -> Mapping[str, Tensor]:
-    """Fetch torchvision's weights, or take them from its cache."""
-    enum, _, member = backbone_entry(backbone).weights.partition(".")
+    """Fetch torchvision's weights, or take them from its cache; never running code from them."""
+    enum, _, member = _torchvision_name(backbone).partition(".")
+    weights = getattr(models, enum)[member]
     try:
-        state: Mapping[str, Tensor] = getattr(models, enum)[member].get_state_dict(progress=True, check_hash=True)
-    except (URLError, OSError) as error:
+        state: Mapping[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except (OSError, HTTPException, RuntimeError) as error:  # no network, cut off, or a wrong hash
         raise UserError(
             f"the imagenet weights of {backbone} could not be downloaded ({error}); "
             "download them elsewhere and pass --weights FILE, or train from scratch with --weights none"
@@ -96,10 +101,17 @@ def _read(path: Path) -> Mapping[str, Tensor]:
             state: object = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise UserError(f"--weights {path} cannot be read as a state dict: {str(error).splitlines()[0]}") from error
+    except OSError as error:
+        raise UserError(f"--weights {path} cannot be read: {error.strerror}") from error
+    except Exception as error:  # damaged bytes make the readers raise nearly anything
+        raise UserError(
+            f"--weights {path} cannot be read as a state dict ({type(error).__name__}): it is damaged or holds more "
+            "than tensors; expected a .pth or .safetensors file with tensors by name"
+        ) from error
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise UserError(f"--weights {path} does not hold a state dict (names to tensors)")
     return state

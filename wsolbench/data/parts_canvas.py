@@ -1,9 +1,9 @@
 """Exact drawing for the generated dataset ``parts``: random numbers, shapes, textures, a canvas.
 
-Every number comes from PCG64's raw stream (which numpy never changes between versions) and from operations that IEEE 754
-rounds exactly (+ - * / sqrt, comparisons, integers), so a picture is the same byte for byte on every machine. That is why
-rotations use the rational parametrisation of the circle instead of sines, and why no float is ever summed. Lengths are
-fractions of the image side, so a picture keeps its composition at every size.
+Every number comes from PCG64's raw stream, which numpy never changes between versions, and from operations that
+IEEE 754 rounds exactly (+ - * / sqrt, comparisons, integers), so a picture is the same byte for byte on every machine.
+That is why rotations use the rational parametrisation of the circle instead of sines, and why no floats are summed.
+Lengths are fractions of the image side, so a picture keeps its composition at every size.
 """
 
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ class Draws:
         return int(self.unit() * count)
 
     def turn(self) -> tuple[float, float]:
-        """Return (cosine, sine) of a random angle: a rational point of the first quadrant, then 0 to 3 quarter turns."""
+        """Return (cosine, sine) of a random angle: a rational point of the first quadrant, then quarter turns."""
         t = self.unit()
         cos, sin = (1.0 - t * t) / (1.0 + t * t), 2.0 * t / (1.0 + t * t)
         return ((cos, sin), (-sin, cos), (-cos, -sin), (sin, -cos))[self.below(4)]
@@ -91,7 +91,12 @@ class Shape:
         return a * cos + b * sin + self.corner, a * sin + b * cos + self.corner
 
     def depth(self, u: Floats, v: Floats) -> Floats:
-        """Return 0 at the centre, 1 on the rim, more outside, for points in the shape's own axes (rim at u = +-1, v = +-1)."""
+        """Return 0 at the centre (less in a rounded rectangle that is longer than wide), 1 on the rim, more outside.
+
+        Args:
+            u: float64, coordinates along the first axis, in half-lengths a.
+            v: float64, coordinates along the second axis, in half-lengths b.
+        """
         if self.corner < 0:
             return np.sqrt(u * u + v * v)
         x, y = abs(u) * self.a - (self.a - self.corner), abs(v) * self.b - (self.b - self.corner)
@@ -114,8 +119,7 @@ class Canvas:
 
     def local(self, shape: Shape) -> tuple[Window, Floats, Floats]:
         """Return the window that holds a shape, and the shape's own coordinates u and v of the points in it."""
-        window, u, v = local_axes(shape, self.axis)
-        return window, u, v
+        return local_axes(shape, self.axis)
 
     def paint(self, window: Window, where: Mask, colour: Colour | Floats, alpha: float = 1.0) -> None:
         """Cover points of a window with a colour, or with colours (3, h, w); ``alpha`` 1 hides what was there."""
@@ -124,11 +128,10 @@ class Canvas:
             np.copyto(view, view + alpha * (colour[channel] - view), where=where)
 
     def finish(self, noise: npt.NDArray[np.int16]) -> npt.NDArray[np.uint8]:
-        """Return the picture, uint8 (size, size, 3): means over subsamples, plus the noise, cut to 0 .. 255."""
+        """Return the picture, uint8 (size, size, 3): means over subsamples plus noise (3, size, size), in 0 .. 255."""
         fine = np.floor(np.minimum(np.maximum(self.pixels, 0.0), 1.0) * 255.0 + 0.5).astype(np.int32)
-        total = block_sums(fine)
         points = SUBSAMPLES * SUBSAMPLES
-        coarse = (total + points // 2) // points + noise
+        coarse = (block_sums(fine) + points // 2) // points + noise
         return np.ascontiguousarray(np.minimum(np.maximum(coarse, 0), 255).astype(np.uint8).transpose(1, 2, 0))
 
 

@@ -37,7 +37,7 @@ PALETTE: dict[str, Colour] = {
     "cyan": (0.35, 0.88, 0.92),
     "black": (0.06, 0.06, 0.08),
     "orange": (0.98, 0.58, 0.12),
-    "green": (0.06, 0.45, 0.20),
+    "green": (0.05, 0.52, 0.22),
     "pink": (0.99, 0.68, 0.80),
 }
 _STEPS = (3, 5, 7, 1, 9, 2, 4, 6, 8)  # from the plate's colour to the ink's: the contrasting ones first
@@ -173,7 +173,7 @@ def render(scene: Scene) -> npt.NDArray[np.uint8]:
 
 
 def _pose(key: Sequence[int]) -> _Pose:
-    """Return a random pose: its bounding box covers 6 to 37 % of the picture (5 to 40 in whole pixels), inside it."""
+    """Return a random pose: its bounding box covers 6 to 35 % of the picture (5 to 40 in whole pixels), inside it."""
     draws = Draws((*key, _POSE))
     aspect = draws.between(0.55, 1.0)
     corner = aspect * draws.between(0.3, 0.9) if draws.unit() < 0.5 else -1.0
@@ -189,7 +189,8 @@ def _pose(key: Sequence[int]) -> _Pose:
     top, bottom = max(half_h, radius - y), max(half_h, radius + y)
     width, height = left + right, top + bottom
     margin = 0.02
-    scale = float(np.sqrt(draws.between(0.06, 0.37) / (width * height)))
+    grow = draws.unit()  # small objects are more frequent: a guess at the middle of the picture must not pay
+    scale = float(np.sqrt((0.06 + 0.29 * grow * (0.5 + 0.5 * grow)) / (width * height)))
     scale = min(scale, (1.0 - 2.0 * margin) / max(width, height))
     cx = draws.between(margin + left * scale, 1.0 - margin - right * scale)
     cy = draws.between(margin + top * scale, 1.0 - margin - bottom * scale)
@@ -248,11 +249,12 @@ def _paint_chip(canvas: Canvas, draws: Draws) -> None:
 
 def _paint_body(canvas: Canvas, shape: Shape, draws: Draws, scene: Scene) -> None:
     """Paint the body: a textured, shaded shape with a dark rim, whose hue and texture lean towards the class's own."""
-    centre = scene.label / scene.classes if scene.body_evidence else draws.unit()
-    # The sum of two uniform draws reaches far into the neighbouring classes' hues.
-    hue = centre + draws.between(-0.17, 0.17) + draws.between(-0.17, 0.17)
-    texture = draws.below(len(TEXTURES))
-    if draws.unit() < 0.3 and scene.body_evidence:
+    any_hue, texture = draws.unit(), draws.below(len(TEXTURES))
+    centre = scene.label / scene.classes if scene.body_evidence else any_hue
+    # Two uniform draws, of which the sum reaches beyond the hues of the neighbouring classes, however few they are.
+    reach = max(0.08, 0.64 / scene.classes)
+    hue = centre + draws.between(-reach, reach) + draws.between(-reach, reach)
+    if draws.unit() < 0.5 and scene.body_evidence:
         texture = scene.label % len(TEXTURES)
     tone = hue_colour(hue, draws.between(0.45, 0.7), draws.between(0.65, 0.95))
     window, u, v = canvas.local(shape)

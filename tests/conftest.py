@@ -1,0 +1,77 @@
+"""What the tests of several folders share. Nothing may write into the repository or into the user's own cache."""
+
+import importlib.util
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+# Before torch or numba is imported, and for the processes that tests start: on tensors of this size threads cost more
+# than they give, and sums that are compared bit for bit must be split the same way everywhere.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+TESTS = Path(__file__).parent
+TINY = {"train": "64", "fullsup": "16", "test": "16"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def caches(tmp_path_factory):
+    """Point every cache that the code under test may fill at a temporary folder; return that of decoded images."""
+    folder = tmp_path_factory.mktemp("caches")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("WSOLBENCH_CACHE", "MPLCONFIGDIR", "XDG_CACHE_HOME"):
+            (folder / name).mkdir()
+            patch.setenv(name, str(folder / name))
+        yield folder / "WSOLBENCH_CACHE"
+
+
+@pytest.fixture(scope="session")
+def oracle():
+    """Return the module that reads boxes and decisions off score maps with OpenCV."""
+    path = TESTS / "protocols" / "opencv_oracle.py"
+    spec = importlib.util.spec_from_file_location("opencv_oracle_of_tests", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def metadata_root():
+    """Return the folder of the published split files, where it is there."""
+    path = TESTS.parents[1] / "shared" / "data" / "wsol-metadata"
+    if not path.is_dir():
+        pytest.skip(f"the published split files are not at {path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_request():
+    """Return a function that makes a request of about a second; keywords replace fields of the request."""
+    from wsolbench.experiment import Request
+
+    def make(method="cam", **changes):
+        fields = {
+            "dataset": "parts",
+            "backbone": "resnet-tiny",
+            "data_options": TINY,
+            "recipe": {"epochs": 2},
+            "precision": "fp32",
+            "device": "cpu",
+            "quiet": True,
+        }
+        return Request(method=method, **{**fields, **changes})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, tiny_request):
+    """Return a finished run of cam with its maps saved: request, path of the record, record. Only to be read."""
+    from wsolbench.experiment import run
+    from wsolbench.records import read_record
+
+    folder = tmp_path_factory.mktemp("finished")
+    request = tiny_request(results=folder / "results", save_maps=folder / "maps")
+    path = run(request)
+    return SimpleNamespace(request=request, path=path, record=read_record(path), maps=folder / "maps")

@@ -1,0 +1,304 @@
+"""The leaderboard: what shares a table, how rows are summarised and ranked, and what is written. Numbers by hand."""
+
+import csv
+import io
+import math
+import random
+import subprocess
+import sys
+
+import pytest
+from record_examples import FINGERPRINTS, make_null, make_provenance, make_record
+
+from wsolbench.errors import UserError
+from wsolbench.leaderboard import build, caption, explain, title, to_csv, to_markdown, write_tables
+from wsolbench.records import Slice, load_records, write_record
+
+V2 = ("", "max_box_acc_v2")
+
+
+def labels(rows):
+    return [row.label for row in rows]
+
+
+def squeeze(text):
+    """Collapse what padding and rulers are made of, so that a golden table shows only what is said."""
+    return [" ".join(line.replace("-", " ").split()) for line in text.splitlines() if line.strip()]
+
+
+def small_board():
+    """Two seeds of cam, two configs of has, one null row; every number below follows from these by hand."""
+    no_labels = {"top1_cls": "there are no labels"}
+    return [
+        make_record("cam", 0, fields={"metrics": {"top1_cls": 80.0, "max_box_acc_v2": 50.0}}),
+        make_record("cam", 1, fields={"metrics": {"top1_cls": 82.0, "max_box_acc_v2": 52.0}}),
+        make_record("has", config={"cell": 4}, fields={"metrics": {"top1_cls": 90.0, "max_box_acc_v2": 51.0}}),
+        make_record("has", config={"cell": 8}, v2=40.504, fields={"absent": no_labels}),
+        make_null("center", fields={"absent": {"top1_cls": "center does not classify"}}),
+    ]
+
+
+def test_golden_markdown():
+    # cam: mean (80 + 82) / 2 = 81, sample std sqrt(((-1)^2 + 1^2) / 1) = 1.41; cam and has (cell=4) tie at V2 51.00.
+    assert squeeze(to_markdown(build(small_board(), ["b.json was skipped: it is torn"]))) == [
+        "## parts, resnet tiny, 64×64 px, maps 16×16",
+        "| Method | n | Top 1 Cls | V2 |",
+        "|: | :| :| :|",
+        "| cam | 2 | *81.00* ± 1.41 | **51.00** ± 1.41 |",
+        "| has (cell=4) | 1 | **90.00** | **51.00** |",
+        "| has (cell=8) | 1 | –¹ | *40.50* |",
+        "| *null rows* | | | |",
+        "| center | 1 | –² | 30.00 |",
+        "¹ there are no labels",
+        "² center does not classify",
+        "Protocol version 1, scored on test (1,000 images). Percent, mean ± sample standard deviation over n seeds;"
+        " best bold, second best italic, null rows not ranked. Localisation columns are oracles: their threshold t is"
+        " the best one on test itself. n differs between rows (1 to 2). Fewer than 5 seeds: differences between methods"
+        " are not claims. Data: test cccccccccccccccc, train fullsup bbbbbbbbbbbbbbbb, train weaksup aaaaaaaaaaaaaaaa.",
+        "Not shown:",
+        "b.json was skipped: it is torn",
+    ]
+
+
+def test_the_order_of_the_records_does_not_matter():
+    records = small_board() + [make_record("adl", seed, v2=seed / 7, recipe={"epochs": 50}) for seed in range(9)]
+    texts = {to_markdown(build(records)) + to_csv(build(records))}
+    for seed in range(5):
+        random.Random(seed).shuffle(records)
+        texts.add(to_markdown(build(records)) + to_csv(build(records)))
+    assert len(texts) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dataset": "parts/context"},
+        {"dataset_options": {"classes": 3}},
+        {"backbone": "resnet18"},
+        {"protocol": "2"},
+        {"fingerprints": {**FINGERPRINTS, "test": "d" * 16}},
+        {"recipe": {"epochs": 13}},
+        {"recipe": {"image_size": 96}},
+        {"recipe": {"normalization": "ivr"}},
+        {"weights": "imagenet"},
+        {"fields": {"map_size": (8, 8)}},
+    ],
+)
+def test_what_cannot_be_compared_does_not_share_a_table(changes):
+    board = build([make_record("cam"), make_record("adl", **changes)])
+    assert [labels(table.rows) for table in board.tables] in ([["cam"], ["adl"]], [["adl"], ["cam"]])
+    assert len({title(table.section) + caption(table) for table in board.tables}) == 2
+    assert len({table.section.key for table in board.tables}) == 2
+
+
+def test_sections_of_one_title_show_what_differs():
+    records = [make_record(recipe={"epochs": epochs}, protocol=protocol) for epochs, protocol in ((5, "1"), (50, "2"))]
+    titles = [title(table.section) for table in build([*records, make_record(dataset="other")]).tables]
+    assert titles == [
+        "other, resnet-tiny, 64×64 px, maps 16×16",
+        "parts, resnet-tiny, 64×64 px, maps 16×16, epochs=5, protocol=1",
+        "parts, resnet-tiny, 64×64 px, maps 16×16, epochs=50, protocol=2",
+    ]
+
+
+def test_height_stands_before_width():
+    table = build([make_record(fields={"map_size": (8, 16)}, dataset_options={"classes": 3})]).tables[0]
+    assert title(table.section) == "parts (classes=3), resnet-tiny, 64×64 px, maps 8×16"
+
+
+def test_rows_are_ordered_by_v2_and_those_without_it_come_last():
+    records = [make_record(name, v2=v2) for name, v2 in (("a", 40.0), ("b", 60.0), ("d", 50.0), ("c", 50.0))]
+    records.append(make_record("0", fields={"metrics": {"top1_cls": 99.0}}))
+    assert labels(build(records).tables[0].rows) == ["b", "c", "d", "a", "0"]
+
+
+def test_configs_of_one_method_are_told_apart_by_the_fields_that_differ():
+    configs = [{"cell": 4, "rate": 0.5, "on": True}, {"cell": 4.0, "rate": 1, "on": True}, {"rate": 0.5, "on": True}]
+    records = [make_record("has", config=config, v2=9.0 - i) for i, config in enumerate(configs)]
+    # 4 and 4.0 are the same value, so this is a second seed of the first row.
+    records.append(make_record("has", 1, config={"cell": 4.0, "rate": 0.5, "on": True}, v2=9.0))
+    rows = build([*records, make_record("cam", v2=1.0)]).tables[0].rows
+    assert labels(rows) == ["has (cell=4, rate=0.5)", "has (cell=4, rate=1)", "has (rate=0.5)", "cam"]
+    assert [row.n for row in rows] == [2, 1, 1, 1]
+
+
+def test_mean_and_sample_standard_deviation():
+    records = [make_record(seed=seed, v2=v2) for seed, v2 in enumerate((1.0, 2.0, 6.0))]
+    score = build(records).tables[0].rows[0].score(V2)
+    assert (score.mean, score.n) == (3.0, 3)
+    assert score.std == math.sqrt((4 + 1 + 9) / 2)
+    assert build(records[:1]).tables[0].rows[0].score(V2).std is None
+
+
+def test_ties_share_a_rank_as_printed_and_a_lone_row_has_none():
+    v2 = {"a": 50.001, "b": 50.004, "c": 49.9, "d": 49.9, "e": 10.0}
+    text = to_markdown(build([make_record(name, v2=value) for name, value in v2.items()]))
+    assert text.count("**50.00**") == 2
+    assert text.count(" *49.90*") == 2
+    assert " 10.00 " in text
+    assert "*" not in to_markdown(build([make_record()])).replace("**", "*").split("Percent")[0]
+
+
+def test_null_rows_are_never_ranked():
+    text = to_markdown(build([make_record("a", v2=50.0), make_record("b", v2=40.0), make_null("ceiling", v2=99.0)]))
+    assert "**50.00**" in text
+    assert " *40.00*" in text
+    assert " 99.00 " in text
+    assert text.index("*null rows*") < text.index("| ceiling")
+
+
+def test_null_rows_stand_in_every_table_they_fit():
+    same = [make_record("cam"), make_record("cam", backbone="resnet18", recipe={"epochs": 50})]
+    others = [
+        make_record("cam", dataset_options={"classes": 3}),
+        make_record("cam", fingerprints={**FINGERPRINTS, "test": "d" * 16}),
+        make_record("cam", protocol="2"),
+        make_record("cam", recipe={"image_size": 96}),
+        make_record("cam", recipe={"normalization": "ivr"}),
+        make_record("cam", fields={"map_size": (8, 8)}),
+    ]
+    tables = build([*same, *others, make_null()]).tables
+    assert [labels(table.nulls) for table in tables if table.rows[0].records[0] in same] == [["center"], ["center"]]
+    assert [table.nulls for table in tables if table.rows[0].records[0] in others] == [()] * len(others)
+
+
+def test_null_rows_that_fit_nowhere_are_shown_alone():
+    board = build([make_record(), make_null(dataset="other")])
+    alone = next(table for table in board.tables if not table.rows)
+    assert (alone.section.dataset, labels(alone.nulls)) == ("other", ["center"])
+    assert "other, no backbone, 64×64 px" in to_markdown(board)
+
+
+def test_a_baseline_with_a_backbone_is_ranked():
+    table = build([make_record("random", fields={"trainable": False})]).tables[0]
+    assert (labels(table.rows), table.nulls) == (["random"], ())
+
+
+def test_a_null_row_recorded_beside_two_recipes_counts_once():
+    nulls = [make_null(recipe={"epochs": epochs}) for epochs in (12, 50)]
+    assert build([make_record(), *nulls]).tables[0].nulls[0].n == 1
+    different = make_null(v2=31.0, recipe={"epochs": 51})
+    assert build([make_record(), *nulls, different]).tables[0].nulls[0].n == 2
+
+
+def test_a_metric_that_some_seeds_lack_says_of_how_many_it_is():
+    records = [make_record(seed=seed, v2=50.0 + seed) for seed in range(2)]
+    records.append(make_record(seed=2, fields={"metrics": {}, "absent": {V2[1]: "its maps are lost"}}))
+    row = build(records).tables[0].rows[0]
+    assert (row.score(V2).n, row.n, row.reason(V2)) == (2, 3, "its maps are lost")
+    text = to_markdown(build(records))
+    assert "50.50 ± 0.71 (n=2)¹" in text
+    assert "¹ its maps are lost" in text
+
+
+def test_the_slice_column_appears_when_records_have_it():
+    parts = {"boxes_5_50": Slice(images=612, metrics={"max_box_acc_v2": 41.5})}
+    empty = {"boxes_5_50": Slice(images=0, metrics={})}
+    records = [
+        make_record("cam", fields={"slices": parts}),
+        make_record("adl"),
+        make_record("has", fields={"slices": empty}),
+    ]
+    text = to_markdown(build(records))
+    assert "V2, boxes 5–50 %" in text
+    assert "the 612 test images" in text
+    assert "¹ not recorded" in text
+    assert "² no test image is in this slice" in text
+    assert "boxes" not in to_markdown(build(records[1:2]))
+
+
+def test_the_caption_explains_frozen_thresholds_and_is_silent_about_claims_from_five_seeds_on():
+    metrics = {"max_box_acc_v2": 50.0, "max_box_acc_v2_fullsup": 49.0}
+    records = [make_record(seed=seed, fields={"metrics": metrics}) for seed in range(5)]
+    said = caption(build(records).tables[0])
+    assert "chosen on train-fullsup (400 images) and frozen" in said
+    assert "claims" not in said
+    assert "Fewer than 5 seeds" in caption(build(records[:4]).tables[0])
+
+
+def test_a_bar_in_a_name_does_not_break_the_table():
+    assert "| a\\|b" in to_markdown(build([make_record("a|b")]))
+
+
+def test_csv_is_tidy_exact_and_complete():
+    lines = list(csv.DictReader(io.StringIO(to_csv(build(small_board())))))
+    assert len(lines) == 2 * 3 + 2  # (cam, has, has) x (top1_cls, V2), then the null row's V2 and its absent top1_cls
+    cam = next(line for line in lines if line["label"] == "cam" and line["metric"] == "max_box_acc_v2")
+    assert (cam["mean"], cam["n"], cam["images"], cam["null"]) == ("51.0", "2", "1000", "False")
+    assert float(cam["std"]) == math.sqrt(2)
+    lost = next(line for line in lines if line["label"] == "has (cell=8)" and line["metric"] == "top1_cls")
+    assert (lost["mean"], lost["n"], lost["reason"], lost["config"]) == ("", "0", "there are no labels", '{"cell": 8}')
+    assert [line["method"] for line in lines if line["null"] == "True"] == ["center", "center"]
+
+
+def test_written_tables_are_one_pair_for_each_dataset_and_repeatable(tmp_path):
+    for dataset in ("parts", "parts/context"):
+        for record in small_board():
+            changed = make_record(fields={**vars(record), "identity": {**record.identity, "dataset": dataset}})
+            write_record(changed, tmp_path)
+    (tmp_path / "parts" / "records" / "torn.json").write_text("{")
+    paths = write_tables(tmp_path)
+    folders = (tmp_path / "parts", tmp_path / "parts" / "context")
+    assert sorted(paths) == sorted(folder / f"leaderboard.{kind}" for folder in folders for kind in ("csv", "md"))
+    first = [path.read_bytes() for path in paths]
+    assert write_tables(tmp_path) == paths
+    assert [path.read_bytes() for path in paths] == first
+    text = (tmp_path / "parts" / "leaderboard.md").read_text()
+    assert text.startswith("<!-- generated from records by `wsolbench leaderboard --write`; do not edit -->\n")
+    assert "- torn.json was skipped: it is not valid JSON" in text
+    assert "context" not in text
+    assert str(tmp_path) not in text
+    assert sorted(write_tables(folders[1])) == sorted(path for path in paths if path.parent == folders[1])
+
+
+def test_folders_without_records_are_the_users_mistake(tmp_path):
+    with pytest.raises(UserError, match="there is no record below"):
+        write_tables(tmp_path)
+    with pytest.raises(UserError, match="is no folder"):
+        write_tables(tmp_path / "missing")
+    assert to_markdown(build(*load_records(tmp_path))).startswith("Not shown:\n\n- there is no record below")
+
+
+def test_explain_says_what_is_behind_a_number(tmp_path):
+    record = make_record(
+        "has",
+        config={"cell": 4},
+        fields={
+            "thresholds": {"max_box_acc_v2": 0.25},
+            "absent": {"top5_cls": "2 classes"},
+            "slices": {"boxes_5_50": Slice(images=612, metrics={"max_box_acc_v2": 41.5})},
+            "provenance": make_provenance(dirty=True),
+        },
+    )
+    text = explain(record)
+    for part in (
+        f"run {record.run_id}: has on parts, backbone resnet-tiny",
+        "config: cell=4",
+        "recipe: epochs=12, image_size=64, seed=0",
+        "test: 1,000 images, fingerprint cccccccccccccccc",
+        "constant maps: 3",
+        "2 classes",
+        "commit: 0123456789abcdef0123456789abcdef01234567 with uncommitted changes",
+        "torch=2.15.0",
+        "61.5 s on cpu, 2 threads, 1,000 training images/s",
+        "  git checkout 0123456789abcdef0123456789abcdef01234567  # its uncommitted changes are not recorded",
+        "\n  wsolbench run cam parts --seed 0\n",
+    ):
+        assert part in text
+    rows = squeeze(text)
+    assert "max_box_acc_v2 50.00 0.250" in rows
+    assert "max_box_acc_v2 on boxes_5_50 (612 images) 41.50" in rows
+
+
+def test_explain_where_little_is_known():
+    origin = make_provenance(commit=None, dirty=None, train_images_per_s=None, peak_memory_mb=12.4)
+    text = explain(make_null(fields={"provenance": origin}))
+    assert "commit: unknown\n" in text
+    assert "git checkout" not in text
+    assert "on cpu, 2 threads, peak memory 12 MiB" in text
+
+
+def test_no_heavy_import():
+    code = "import sys, wsolbench.leaderboard; print(sorted({'torch', 'pandas'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

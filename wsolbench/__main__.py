@@ -1,0 +1,5 @@
+"""``python -m wsolbench`` is ``wsolbench``."""
+
+from wsolbench.cli.main import main
+
+main()

@@ -1,0 +1,17 @@
+"""``wsolbench explain RUN``: what is behind a cell."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def explain(
+    run: Annotated[str, typer.Argument(help="The first characters of a run id, or a record's path.")],
+    results: Annotated[Path, typer.Option(help="Folder of the records.")] = Path("results"),
+) -> None:
+    """Print config, seed, commit, data, metrics with their thresholds, and the command to re-run."""
+    from wsolbench.leaderboard import explain as describe
+    from wsolbench.records import find_record
+
+    typer.echo(describe(find_record(results, run)))

@@ -1,0 +1,56 @@
+"""The command ``wsolbench``: its subcommands, and how errors leave it.
+
+Exit status 0: done; 1: the run failed; 2: the user's input was wrong. A traceback is shown only with ``--debug``.
+"""
+
+import sys
+
+import typer
+
+from wsolbench.cli import demo, evaluate, explain, leaderboard, listing, run
+from wsolbench.errors import RunError, SealedError, UserError
+
+app = typer.Typer(
+    name="wsolbench",
+    help="Weakly supervised object localization: one protocol, one engine, one leaderboard.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: half the start-up time
+)
+app.command("demo")(demo.demo)
+app.command("run")(run.run)
+app.command("evaluate")(evaluate.evaluate)
+app.command("leaderboard")(leaderboard.leaderboard)
+app.command("explain")(explain.explain)
+app.command("list")(listing.list_names)
+
+
+@app.callback()
+def options(debug: bool = typer.Option(False, "--debug", help="Show tracebacks; may stand anywhere.")) -> None:
+    """Options of every command; ``--debug`` is taken out of the arguments before they are parsed."""
+
+
+def main() -> None:
+    """Run the command line and exit with its status."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    try:
+        app(arguments)
+    except Exception as error:
+        if debug:
+            raise
+        typer.echo(f"error: {describe(error)}", err=True)
+        sys.exit(2 if isinstance(error, UserError) else 1)
+
+
+def describe(error: Exception) -> str:
+    """Return one sentence on what went wrong."""
+    if isinstance(error, (UserError, RunError, SealedError)):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+    if type(error).__name__ == "OutOfMemoryError":
+        return "the device is out of memory; use a smaller batch (--set batch_size=N) or image (--image-size S)"
+    first = str(error).splitlines()[0] if str(error) else ""
+    return f"unexpected {type(error).__name__}: {first} (--debug shows where; please report it)"

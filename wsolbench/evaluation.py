@@ -1,0 +1,149 @@
+"""Scoring maps made by anyone: one ``<image id>.npy`` per image, any size, any range. No torch here."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from wsolbench.data.splits import Annotations
+from wsolbench.errors import UserError
+from wsolbench.progress import progress
+from wsolbench.protocols import BoxHits, ScoreMaps, Scores, SplitScores, prepare, quantize, score
+from wsolbench.scoring import BoxScorer
+
+NORMALIZATIONS = ("min-max", "none")
+_CHUNK = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapSource:
+    """Where maps are and what they are maps of.
+
+    Attributes:
+        folder: holds ``<image id>.npy`` for every image of the split.
+        annotations: the split's boxes.
+        side: side of the evaluation size in pixels.
+        normalization: ``min-max``, or ``none`` for maps that are in [0, 1] at the evaluation size already.
+        allow_invalid: score a map with NaN or infinity as all zeros instead of refusing it.
+    """
+
+    folder: Path
+    annotations: Annotations
+    side: int
+    normalization: str = "min-max"
+    allow_invalid: bool = False
+
+    def __post_init__(self) -> None:
+        if self.normalization not in NORMALIZATIONS:
+            choices = ", ".join(NORMALIZATIONS)
+            raise UserError(f"--normalization {self.normalization} is not known to evaluate; expected one of {choices}")
+        if not self.folder.is_dir():
+            raise UserError(f"'{self.folder}' is no folder; expected one with <image id>.npy for every image")
+        missing = [image for image in self.annotations.ids if not self.path(image).is_file()]
+        if missing:
+            raise UserError(
+                f"{len(missing)} of {len(self.annotations)} maps are missing in '{self.folder}', "
+                f"first '{missing[0]}.npy'; expected <image id>.npy for every image of {self.annotations.split}"
+            )
+
+    def path(self, image: str) -> Path:
+        """Return where an image's map is."""
+        return self.folder / f"{image}.npy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What scoring somebody's maps gives.
+
+    Attributes:
+        scores: the metrics.
+        counts: constant, invalid and extra maps.
+    """
+
+    scores: Scores
+    counts: dict[str, int]
+
+
+def evaluate(source: MapSource, fullsup: MapSource | None, quiet: bool = False) -> Evaluation:
+    """Score the maps of one split.
+
+    Args:
+        source: the split to score.
+        fullsup: maps of train-fullsup, for the frozen thresholds; None leaves those keys absent.
+        quiet: plain progress lines.
+
+    Raises:
+        UserError: a map cannot be read, has a wrong shape, or has NaN or infinity.
+    """
+    hits, counts = score_folder(source, quiet)
+    frozen = None if fullsup is None else SplitScores(hits=score_folder(fullsup, quiet)[0])
+    return Evaluation(scores=score(SplitScores(hits=hits), frozen), counts=counts)
+
+
+def score_folder(source: MapSource, quiet: bool = False) -> tuple[BoxHits, dict[str, int]]:
+    """Return the hits of a folder of maps, and how many were constant, invalid or of no image of the split."""
+    total = len(source.annotations)
+    ids = set(source.annotations.ids)
+    names = (path.relative_to(source.folder).as_posix() for path in source.folder.rglob("*.npy"))
+    counts = {"constant_maps": 0, "invalid_maps": 0, "extra_maps": sum(name[:-4] not in ids for name in names)}
+    threads = max(1, (os.cpu_count() or 1) - 1)  # one reads and resizes, the others score
+    label = f"evaluate {source.annotations.split}"
+    with (
+        BoxScorer(source.annotations, source.side, threads) as scorer,
+        progress(label, total, unit="maps", quiet=quiet) as bar,
+    ):
+        for start in range(0, total, _CHUNK):
+            images = source.annotations.ids[start : start + _CHUNK]
+            for offset, batch in _batches([_read(source, image) for image in images]):
+                prepared = _prepare(source, batch, images[offset:])
+                counts["constant_maps"] += int(prepared.constant.sum())
+                counts["invalid_maps"] += int(prepared.invalid.sum())
+                scorer.submit(start + offset, prepared.maps)
+            bar.advance(len(images))
+        return scorer.hits(), counts
+
+
+def _read(source: MapSource, image: str) -> npt.NDArray[np.float64]:
+    """Read one map."""
+    path = source.path(image)
+    try:
+        raw = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"the map '{path}' cannot be read as a .npy file: {str(error).splitlines()[0]}") from None
+    wanted = (source.side, source.side)
+    if not isinstance(raw, np.ndarray) or raw.ndim != 2 or raw.size == 0 or raw.dtype.kind not in "fiub":
+        found = f"{raw.dtype} {raw.shape}" if isinstance(raw, np.ndarray) else "an archive"
+        raise UserError(f"the map '{path}' holds {found}; expected one array of numbers (h, w)")
+    if source.normalization == "none" and raw.shape != wanted:
+        raise UserError(f"the map '{path}' is {raw.shape}; --normalization none expects the evaluation size {wanted}")
+    values = raw.astype(np.float64)
+    if not source.allow_invalid and not np.isfinite(values).all():
+        raise UserError(
+            f"the map '{path}' contains NaN or infinity; expected finite values "
+            "(--allow-invalid scores such a map as all zeros)"
+        )
+    return np.where(np.isinf(values).any(), np.nan, values)  # an infinite map is as invalid as one with NaN
+
+
+def _batches(maps: Sequence[npt.NDArray[np.float64]]) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
+    """Group neighbours of the same shape: (position of the first, (n, h, w))."""
+    first = 0
+    for position in range(1, len(maps) + 1):
+        if position == len(maps) or maps[position].shape != maps[first].shape:
+            yield first, np.stack(maps[first:position])
+            first = position
+
+
+def _prepare(source: MapSource, batch: npt.NDArray[np.float64], images: Sequence[str]) -> ScoreMaps:
+    """Turn maps into 8-bit score maps."""
+    try:
+        if source.normalization == "min-max":
+            return prepare(batch, (source.side, source.side))
+        invalid = np.asarray(np.isnan(batch).any(axis=(1, 2)), dtype=bool)
+        maps = quantize(np.where(invalid[:, None, None], 0.0, batch))
+        return ScoreMaps(maps=maps, constant=maps.min(axis=(1, 2)) == maps.max(axis=(1, 2)), invalid=invalid)
+    except ValueError as error:
+        raise UserError(f"maps '{images[0]}.npy' and the {len(batch) - 1} that follow: {error}") from None
