@@ -25,7 +25,6 @@ demo: $(STAMP)
 
 test: lint
 	$(BIN)/python -m pytest tests
-	$(BIN)/python -m pytest --doctest-modules --pyargs wsolbench wsolbench.methods wsolbench.protocols
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -74,7 +74,8 @@ class InCA(Method[InCAConfig]):
             residual = config.attention == "residual"
             self.attentions = nn.ModuleList(NonLocalAttention(c, residual) for c in channels)
         if config.contrastive != "none":
-            self.embeddings = nn.ModuleList(nn.Linear(c, config.embedding_size) for c in channels)
+            bias = config.embedding == "l2"  # raw: it cancels in every distance, its gradient is zero
+            self.embeddings = nn.ModuleList(nn.Linear(c, config.embedding_size, bias) for c in channels)
 
     @classmethod
     def defaults(cls, backbone: str) -> InCAConfig:

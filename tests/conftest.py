@@ -75,3 +75,36 @@ def finished(tmp_path_factory, tiny_request):
     request = tiny_request(results=folder / "results", save_maps=folder / "maps")
     path = run(request)
     return SimpleNamespace(request=request, path=path, record=read_record(path), maps=folder / "maps")
+
+
+@pytest.fixture(scope="session")
+def make_dataset():
+    """Return a function that builds a dataset from boxes alone: {split: [boxes of image 0, of image 1, ...]}."""
+    import numpy as np
+
+    from wsolbench.data.splits import Annotations, Dataset, ImageSplit
+
+    class Boxed(Dataset):
+        def images(self, split):
+            found = self._annotations(split)
+            return ImageSplit(name=split, ids=found.ids, labels=found.labels, content_key="", read=None)
+
+        def _annotations(self, split):
+            per_image = self.boxes.get(split, [[(0, 0, 1, 1)]])
+            count = len(per_image)
+            return Annotations(
+                split=split,
+                ids=tuple(f"{split}/{index}" for index in range(count)),
+                labels=np.arange(count) % len(self.class_names),
+                sizes=np.tile(self.sizes, (count, 1)),
+                boxes=np.array([box for boxes in per_image for box in boxes], dtype=np.int64),
+                offsets=np.cumsum([0, *map(len, per_image)]),
+            )
+
+    def make(boxes, *, size=(100, 100), classes=6):
+        dataset = Boxed(name="boxed", class_names=tuple(map(str, range(classes))), image_size=20)
+        object.__setattr__(dataset, "boxes", boxes)
+        object.__setattr__(dataset, "sizes", size)
+        return dataset
+
+    return make

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from wsolbench.data.splits import Annotations
 from wsolbench.errors import UserError
 from wsolbench.progress import progress
 from wsolbench.protocols import BoxHits, ScoreMaps, Scores, SplitScores, prepare, quantize, score
+from wsolbench.protocols.scoremap import LARGEST
 from wsolbench.scoring import BoxScorer
 
 NORMALIZATIONS = ("min-max", "none")
@@ -37,6 +39,8 @@ class MapSource:
     allow_invalid: bool = False
 
     def __post_init__(self) -> None:
+        if self.side < 1:
+            raise UserError(f"--image-size {self.side} is out of range; expected at least 1")
         if self.normalization not in NORMALIZATIONS:
             choices = ", ".join(NORMALIZATIONS)
             raise UserError(f"--normalization {self.normalization} is not known to evaluate; expected one of {choices}")
@@ -98,7 +102,7 @@ def score_folder(source: MapSource, quiet: bool = False) -> tuple[BoxHits, dict[
         for start in range(0, total, _CHUNK):
             images = source.annotations.ids[start : start + _CHUNK]
             for offset, batch in _batches([_read(source, image) for image in images]):
-                prepared = _prepare(source, batch, images[offset:])
+                prepared = _prepare(source, batch)
                 counts["constant_maps"] += int(prepared.constant.sum())
                 counts["invalid_maps"] += int(prepared.invalid.sum())
                 scorer.submit(start + offset, prepared.maps)
@@ -107,25 +111,30 @@ def score_folder(source: MapSource, quiet: bool = False) -> tuple[BoxHits, dict[
 
 
 def _read(source: MapSource, image: str) -> npt.NDArray[np.float64]:
-    """Read one map."""
+    """Read one map; one that is invalid and allowed comes back as NaN."""
     path = source.path(image)
     try:
-        raw = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            raw: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"the map '{path}' cannot be read as a .npy file: {str(error).splitlines()[0]}") from None
     wanted = (source.side, source.side)
-    if not isinstance(raw, np.ndarray) or raw.ndim != 2 or raw.size == 0 or raw.dtype.kind not in "fiub":
-        found = f"{raw.dtype} {raw.shape}" if isinstance(raw, np.ndarray) else "an archive"
-        raise UserError(f"the map '{path}' holds {found}; expected one array of numbers (h, w)")
+    if raw.ndim != 2 or raw.size == 0 or raw.dtype.kind not in "fiub":
+        raise UserError(f"the map '{path}' holds {raw.dtype} {raw.shape}; expected one array of numbers (h, w)")
     if source.normalization == "none" and raw.shape != wanted:
         raise UserError(f"the map '{path}' is {raw.shape}; --normalization none expects the evaluation size {wanted}")
     values = raw.astype(np.float64)
-    if not source.allow_invalid and not np.isfinite(values).all():
+    if not (np.abs(values) <= LARGEST).all():
+        if source.allow_invalid:
+            return np.full_like(values, np.nan)
         raise UserError(
             f"the map '{path}' contains NaN or infinity; expected finite values "
             "(--allow-invalid scores such a map as all zeros)"
         )
-    return np.where(np.isinf(values).any(), np.nan, values)  # an infinite map is as invalid as one with NaN
+    if source.normalization == "none" and (values.min() < 0 or values.max() > 1):
+        span = f"{values.min():g} to {values.max():g}"
+        raise UserError(f"the map '{path}' has values from {span}; --normalization none expects them in [0, 1]")
+    return values
 
 
 def _batches(maps: Sequence[npt.NDArray[np.float64]]) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
@@ -137,13 +146,10 @@ def _batches(maps: Sequence[npt.NDArray[np.float64]]) -> Iterator[tuple[int, npt
             first = position
 
 
-def _prepare(source: MapSource, batch: npt.NDArray[np.float64], images: Sequence[str]) -> ScoreMaps:
+def _prepare(source: MapSource, batch: npt.NDArray[np.float64]) -> ScoreMaps:
     """Turn maps into 8-bit score maps."""
-    try:
-        if source.normalization == "min-max":
-            return prepare(batch, (source.side, source.side))
-        invalid = np.asarray(np.isnan(batch).any(axis=(1, 2)), dtype=bool)
-        maps = quantize(np.where(invalid[:, None, None], 0.0, batch))
-        return ScoreMaps(maps=maps, constant=maps.min(axis=(1, 2)) == maps.max(axis=(1, 2)), invalid=invalid)
-    except ValueError as error:
-        raise UserError(f"maps '{images[0]}.npy' and the {len(batch) - 1} that follow: {error}") from None
+    if source.normalization == "min-max":
+        return prepare(batch, (source.side, source.side))
+    invalid: npt.NDArray[np.bool_] = np.isnan(batch).any(axis=(1, 2))
+    maps = quantize(np.where(invalid[:, None, None], 0.0, batch))
+    return ScoreMaps(maps=maps, constant=maps.min(axis=(1, 2)) == maps.max(axis=(1, 2)), invalid=invalid)

@@ -3,6 +3,7 @@
 Resolve what decides the numbers, name the run by it, train, score, write. Everything a run does is here in order.
 """
 
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -161,6 +162,8 @@ def run(request: Request) -> Path:
     plan = make_plan(request)
     path = record_path(plan.identity, request.results)
     run_dir = request.results / "runs" / plan.run_id
+    if request.save_maps is not None:
+        _refuse_unwritable("--save-maps", request.save_maps)
     if request.resume and path.is_file():
         _refuse_damaged(path)
     else:
@@ -172,6 +175,7 @@ def run(request: Request) -> Path:
 
 def _run(plan: Plan, request: Request, clock: Clock, run_dir: Path) -> None:
     """Train, score and record."""
+    _refuse_unwritable("--results", request.results)
     if not request.resume:
         (run_dir / "last.pt").unlink(missing_ok=True)
     with determinism(plan.recipe.deterministic):
@@ -277,6 +281,13 @@ def _refuse_damaged(path: Path) -> None:
         read_record(path)
     except ValueError as error:
         raise UserError(f"'{path}' is there but unusable: {error}; move it away or use --no-resume") from None
+
+
+def _refuse_unwritable(option: str, folder: Path) -> None:
+    """Raise UserError if a folder cannot be written to or made: better now than after the training."""
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise UserError(f"{option} {folder} cannot be written: '{nearest}' is a file or not yours; choose another folder")
 
 
 def _keep(method: Method[Any], plan: Plan, splits: Mapping[SplitName, ScoredSplit], run_dir: Path) -> None:

@@ -38,7 +38,7 @@ class MethodEntry:
             return ""
         try:
             doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-        except (SyntaxError, UnicodeDecodeError):
+        except (SyntaxError, ValueError):  # ValueError: not UTF-8, or null bytes
             return "(this file cannot be parsed)"
         return doc.splitlines()[0] if doc else ""
 

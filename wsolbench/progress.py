@@ -80,5 +80,7 @@ def progress(label: str, total: int, unit: str = "images", quiet: bool = False) 
         The counter; call ``advance(n)`` on it.
     """
     bar = Progress(label=label, total=total, unit=unit, plain=quiet or not sys.stderr.isatty())
-    yield bar
-    bar.finish()
+    try:
+        yield bar
+    finally:
+        bar.finish()  # after an error too, whose message needs a line of its own

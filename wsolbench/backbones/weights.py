@@ -102,7 +102,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise UserError(f"--weights {path} cannot be read: {error.strerror}") from error
+        raise UserError(f"--weights {path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # damaged bytes make the readers raise nearly anything
         raise UserError(
             f"--weights {path} cannot be read as a state dict ({type(error).__name__}): it is damaged or holds more "

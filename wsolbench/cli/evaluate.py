@@ -36,7 +36,7 @@ def evaluate(
     from wsolbench.data.registry import dataset_entry, open_annotations
     from wsolbench.files import atomic_write
 
-    side = image_size or dataset_entry(dataset).image_size
+    side = dataset_entry(dataset).image_size if image_size is None else image_size
     options = key_values("--data-option", data_option or [])
     sources = {"test": maps} if split == "test" else {"train-fullsup": maps}
     if split not in SCORED:

@@ -22,6 +22,7 @@ def run(
     weights: Annotated[str | None, typer.Option(help="imagenet, none or a file; imagenet where there are any.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side of crop and evaluation size, pixels.")] = None,
     feature_map: Annotated[int | None, typer.Option(help="Feature-map stride: 16, 8 or 4.")] = None,
+    normalization: Annotated[str | None, typer.Option(help="Score-map normalisation: min-max.")] = None,
     precision: Annotated[str, typer.Option(help="Training arithmetic: auto, bf16 or fp32.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     deterministic: Annotated[bool, typer.Option("--deterministic", help="Refuse nondeterministic kernels.")] = False,
@@ -43,6 +44,7 @@ def run(
         "epochs": epochs,
         "image_size": image_size,
         "feature_map": feature_map,
+        "normalization": normalization,
         "deterministic": deterministic or None,
     }
     request = Request(

@@ -98,11 +98,11 @@ class Shape:
             v: float64, coordinates along the second axis, in half-lengths b.
         """
         if self.corner < 0:
-            return np.sqrt(u * u + v * v)
+            return np.asarray(np.sqrt(u * u + v * v))
         x, y = abs(u) * self.a - (self.a - self.corner), abs(v) * self.b - (self.b - self.corner)
         over_x, over_y = np.maximum(x, 0.0), np.maximum(y, 0.0)
-        distance = np.sqrt(over_x * over_x + over_y * over_y) + np.minimum(np.maximum(x, y), 0.0) - self.corner
-        return 1.0 + distance / self.b
+        distance: Floats = np.sqrt(over_x * over_x + over_y * over_y) + np.minimum(np.maximum(x, y), 0.0) - self.corner
+        return distance / self.b + 1.0
 
 
 def _hypot(x: float, y: float) -> float:

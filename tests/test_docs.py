@@ -1,0 +1,40 @@
+"""The commands that the README shows are run as they stand."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from wsolbench.cli.main import app
+
+ROOT = Path(__file__).parents[1]
+MARKER = "<!-- the commands of this block are executed by tests/test_docs.py -->"
+
+
+def commands():
+    """Return the commands of the README's marked block."""
+    block = (ROOT / "README.md").read_text(encoding="utf-8").split(MARKER)[1].split("```")[1]
+    return [shlex.split(line) for line in block.strip().splitlines()]
+
+
+def test_readme_tour(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WSOLBENCH_CACHE", str(tmp_path / "cache"))
+    tour = commands()
+    assert len(tour) == 4
+    for program, *arguments in tour:
+        assert program == "wsolbench"
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+    assert "| cam" in result.output
+    assert "| has" in result.output
+
+
+@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "results/README.md"])
+def test_links_and_files_exist(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    targets = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    missing = [link for link in targets if not ((ROOT / page).parent / link).exists()]
+    assert not missing

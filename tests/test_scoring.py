@@ -1,0 +1,149 @@
+"""Scoring a split: boxes on a worker, in any order of batches, and the slices by box size."""
+
+import dataclasses
+import threading
+
+import numpy as np
+import pytest
+
+from wsolbench.protocols import CRITERIA, BoxHits, SplitScores, level_hits_batch, score
+from wsolbench.scoring import BoxScorer, scaled_boxes, score_with_slices, slice_masks
+
+SIDE = 24
+
+
+@pytest.fixture
+def split(make_dataset):
+    """Return 23 images with one to three boxes each, and a map for each."""
+    rng = np.random.default_rng(5)
+
+    def box():
+        x, y = np.sort(rng.integers(0, 48, 2)), np.sort(rng.integers(0, 36, 2))
+        return x[0], y[0], x[1], y[1]
+
+    per_image = [[box() for _ in range(1 + index % 3)] for index in range(23)]
+    annotations = make_dataset({"test": per_image}, size=(36, 48)).annotations("test")
+    maps = rng.integers(0, 256, (23, 3, 3)).astype(np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+    maps[4] = 0
+    return annotations, maps
+
+
+def scored(annotations, maps, starts, threads=1):
+    with BoxScorer(annotations, SIDE, threads) as scorer:
+        for start in starts:
+            scorer.submit(start, maps[start : start + 5])
+        return scorer.hits()
+
+
+@pytest.mark.parametrize("starts", [[0, 5, 10, 15, 20], [20, 0, 15, 5, 10], [10, 20, 5, 0, 15]])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_any_order_of_batches_gives_the_hits_of_each_image(split, starts, threads):
+    annotations, maps = split
+    hits = scored(annotations, maps, starts, threads)
+    boxes = annotations.boxes * SIDE // [48, 36, 48, 36]
+    for index in range(len(annotations)):
+        own = boxes[annotations.offsets[index] : annotations.offsets[index + 1]]
+        alone = level_hits_batch(maps[index][None], own, np.array([0, len(own)]), CRITERIA)[0]
+        np.testing.assert_array_equal(hits.unpacked()[index], alone)
+    assert hits.maxima.tolist() == maps.max(axis=(1, 2)).tolist()
+    assert hits.unpacked().any()
+
+
+def test_scales_each_box_by_its_own_picture(split):
+    annotations, _ = split
+    sizes = np.array([[36, 48]] * 22 + [[18, 30]])
+    mixed = dataclasses.replace(annotations, sizes=sizes)
+    per_box = sizes.repeat(np.diff(mixed.offsets), axis=0)
+    expected = [
+        [x0 * SIDE // w, y0 * SIDE // h, x1 * SIDE // w, y1 * SIDE // h]
+        for (x0, y0, x1, y1), (h, w) in zip(mixed.boxes.tolist(), per_box.tolist(), strict=True)
+    ]
+    assert scaled_boxes(mixed, SIDE).tolist() == expected
+
+
+def test_every_image_must_be_scored_once(split):
+    annotations, maps = split
+    with pytest.raises(AssertionError, match="scored once"):
+        scored(annotations, maps, [0, 5, 15, 20])
+    with pytest.raises(AssertionError, match="scored once"):
+        scored(annotations, maps, [0, 5, 10, 10, 15, 20])
+
+
+def test_an_error_on_the_worker_is_not_lost(split):
+    annotations, maps = split
+    with BoxScorer(annotations, SIDE) as scorer:
+        scorer.submit(0, maps[:5].astype(np.float32))
+        with pytest.raises(ValueError, match="uint8"):
+            scorer.hits()
+
+
+def test_submit_does_not_wait(split, monkeypatch):
+    annotations, maps = split
+    gate, plain = threading.Event(), BoxScorer._score
+    monkeypatch.setattr(BoxScorer, "_score", lambda *args: (gate.wait(10), plain(*args)))
+    with BoxScorer(annotations, SIDE) as scorer:
+        for start in range(0, 23, 5):
+            scorer.submit(start, maps[start : start + 5])
+        assert not scorer._scored.any()  # would have blocked for seconds otherwise
+        gate.set()
+        assert len(scorer.hits()) == 23
+
+
+def test_leaving_with_an_error_drops_what_is_queued(split, monkeypatch):
+    annotations, maps = split
+    begun, gate, calls = threading.Event(), threading.Event(), []
+    monkeypatch.setattr(BoxScorer, "_score", lambda *args: (calls.append(1), begun.set(), gate.wait(10)))
+
+    def work():
+        with BoxScorer(annotations, SIDE) as scorer:
+            for start in range(0, 23, 5):
+                scorer.submit(start, maps[start : start + 5])
+            begun.wait(10)
+            threading.Timer(0.05, gate.set).start()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        work()
+    assert calls == [1]
+
+
+# --- slices -----------------------------------------------------------------------------------------------------------
+
+
+def test_slices_by_the_largest_box(make_dataset):
+    # On 20x20 pixels the boxes have 4x4=16 (4 %), 5x4=20 (5 %), 10x20=200 (50 %) and 11x20=220 (55 %) pixels.
+    boxes = [[(0, 0, 3, 3)], [(0, 0, 4, 3)], [(0, 0, 9, 19), (0, 0, 1, 1)], [(5, 5, 6, 6), (0, 0, 10, 19)]]
+    annotations = make_dataset({"test": boxes}, size=(20, 20)).annotations("test")
+    masks = slice_masks(annotations, 20)
+    assert {name: mask.tolist() for name, mask in masks.items()} == {"boxes_5_50": [False, True, True, False]}
+
+
+def hits_of(decisions):
+    """Return hits that hold at all levels or none: one row of decisions per image and criterion."""
+    levels = np.repeat(np.array(decisions, dtype=bool)[:, :, None], 256, axis=2)
+    return BoxHits.from_levels(levels, np.full(len(levels), 255, dtype=np.uint8))
+
+
+def test_a_slice_is_scored_as_a_smaller_dataset(make_dataset):
+    small, middle = (0, 0, 3, 3), (0, 0, 9, 9)
+    dataset = make_dataset({"test": [[small], [middle], [middle]], "train-fullsup": [[middle], [small]]}, size=(20, 20))
+    test = SplitScores(hits=hits_of([[1, 1, 1], [1, 1, 0], [1, 0, 0]]), ranks=np.array([9, 0, 3]), num_classes=10)
+    fullsup = SplitScores(hits=hits_of([[1, 1, 1], [0, 0, 0]]), ranks=np.array([0, 0]), num_classes=10)
+    whole, slices = score_with_slices({"test": test, "train-fullsup": fullsup}, dataset, 20)
+    assert whole == score(test, fullsup)
+    assert whole.metrics["gt_known"] == pytest.approx(200 / 3)
+    part = slices["boxes_5_50"]
+    assert part.images == 2
+    assert part.metrics["gt_known"] == 50
+    assert part.metrics["max_box_acc_v2"] == pytest.approx((100 + 50 + 0) / 3)
+    assert part.metrics["top1_cls"] == 50
+    assert part.metrics["top5_cls"] == 100
+    assert part.metrics["top1_loc_fullsup"] == 50
+
+
+def test_an_empty_slice_is_left_out(make_dataset):
+    small, middle = (0, 0, 3, 3), (0, 0, 9, 9)
+    splits = {"test": SplitScores(hits=hits_of([[1, 1, 1]])), "train-fullsup": SplitScores(hits=hits_of([[1, 1, 1]]))}
+    for test, fullsup in ((small, middle), (middle, small)):
+        dataset = make_dataset({"test": [[test]], "train-fullsup": [[fullsup]]}, size=(20, 20))
+        assert score_with_slices(splits, dataset, 20)[1] == {}
