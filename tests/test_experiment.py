@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from wsolbench.cli.main import app
+from wsolbench.engine import fit as engine_fit
 from wsolbench.engine.checkpoint import load_checkpoint
 from wsolbench.errors import UserError
 from wsolbench.evaluation import MapSource, evaluate
@@ -180,7 +182,7 @@ def test_the_record(finished):
     assert [row["lr"] for row in record.history] == [0.1, 0.1]
     assert record.counts == {f"{kind}_maps_{split}": 0 for kind in ("constant", "invalid") for split in SPLITS}
     assert record.absent == {}
-    assert 0 < record.provenance.train_images_per_s
+    assert record.provenance.train_images_per_s > 0
     assert record.provenance.wall_s > 0
     assert set(record.provenance.versions) >= {"wsolbench", "python", "torch", "numpy", "numba"}
     assert record.slices["boxes_5_50"].images == 16
@@ -247,8 +249,6 @@ def test_null_rows_are_written_once(tiny_request, finished, tmp_path):
 
 
 def test_the_command_in_the_record_repeats_the_run(tiny_request, tmp_path, monkeypatch):
-    from wsolbench.cli import run as command
-
     request = tiny_request(
         "has",
         recipe={"epochs": 1, "seed": 3, "deterministic": True},
@@ -258,13 +258,14 @@ def test_the_command_in_the_record_repeats_the_run(tiny_request, tmp_path, monke
     words = shlex.split(request.command)
     assert words[:4] == ["wsolbench", "run", "has", "parts/no-body"]
     asked = []
-    monkeypatch.setattr("wsolbench.experiment.run", lambda again: asked.append(again) or (_ for _ in ()).throw(KeyError))
-    import typer
 
-    app = typer.Typer()
-    app.command()(command.run)
-    with pytest.raises(KeyError):
-        app(words[2:], standalone_mode=False)
+    def note(again):
+        asked.append(again)
+        raise UserError("only asked")
+
+    monkeypatch.setattr("wsolbench.experiment.run", note)
+    with pytest.raises(UserError, match="only asked"):
+        app(words[1:], standalone_mode=False)
     assert make_plan(dataclasses.replace(asked[0], device="cpu")).identity == make_plan(request).identity
 
 
@@ -307,9 +308,7 @@ def test_an_interrupted_run_goes_on_exactly(tiny_request, finished, tmp_path, mo
     whole = finished.record
     if precision == "bf16":
         whole = read_record(run(tiny_request(results=tmp_path / "whole", precision=precision)))
-    from wsolbench.engine import fit as module
-
-    plain, calls = module.train_epoch, []
+    plain, calls = engine_fit.train_epoch, []
 
     def stopped(*args):
         calls.append(1)
@@ -318,7 +317,7 @@ def test_an_interrupted_run_goes_on_exactly(tiny_request, finished, tmp_path, mo
         return plain(*args)
 
     request = tiny_request(results=tmp_path / "parts", precision=precision)
-    monkeypatch.setattr(module, "train_epoch", stopped)
+    monkeypatch.setattr(engine_fit, "train_epoch", stopped)
     with pytest.raises(KeyboardInterrupt):
         run(request)
     assert list((tmp_path / "parts").rglob("*.json")) == []

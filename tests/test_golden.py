@@ -81,7 +81,7 @@ def test_run_id(tiny_request, method):
 
 
 def test_protocol_version():
-    assert PROTOCOL_VERSION == GOLDEN["protocol"]
+    assert GOLDEN["protocol"] == PROTOCOL_VERSION
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 11])

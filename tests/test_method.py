@@ -143,6 +143,16 @@ def test_an_images_prediction_does_not_depend_on_the_batch(name):
 
 
 @every_method
+def test_a_training_step_compiles_without_a_graph_break(name):
+    method, (images, labels) = build(name), make_batch()
+    draws = draw(method, images)
+    plain = method(images, labels, draws)
+    compiled = torch.compile(method, backend="eager", fullgraph=True)(images, labels, draws)
+    torch.compiler.reset()
+    assert all(torch.equal(compiled.terms[key], plain.terms[key]) for key in plain.terms)
+
+
+@every_method
 def test_a_state_dict_brings_everything_back(name):
     method, (images, labels) = build(name, seed=0), make_batch()
     draws = draw(method, images)

@@ -150,10 +150,10 @@ def test_an_imported_method_does_not_count(tmp_path):
 
 
 def test_a_setting_of_the_recipe_is_refused_when_the_plugin_loads(tmp_path):
-    text = PLUGIN.replace(
-        "class Mine",
-        "import dataclasses\n\n\n@dataclasses.dataclass(frozen=True)\nclass Settings:\n    lr: float = 1.0\n\n\nclass Mine",
-    ).replace('    name = "my', '    Config = Settings\n    name = "my')
+    settings = "@dataclasses.dataclass(frozen=True)\nclass Settings:\n    lr: float = 1.0\n\n\n"
+    text = PLUGIN.replace("class Mine", f"import dataclasses\n\n\n{settings}class Mine").replace(
+        '    name = "my', '    Config = Settings\n    name = "my'
+    )
     with pytest.raises(UserError, match="'my-method' has settings that the recipe has too: lr"):
         load_method("my-method", [write(tmp_path, text)])
 

@@ -150,6 +150,7 @@ def _prepare(source: MapSource, batch: npt.NDArray[np.float64]) -> ScoreMaps:
     """Turn maps into 8-bit score maps."""
     if source.normalization == "min-max":
         return prepare(batch, (source.side, source.side))
-    invalid: npt.NDArray[np.bool_] = np.isnan(batch).any(axis=(1, 2))
+    invalid: npt.NDArray[np.bool_] = np.isnan(batch.min(axis=(1, 2)))
     maps = quantize(np.where(invalid[:, None, None], 0.0, batch))
-    return ScoreMaps(maps=maps, constant=maps.min(axis=(1, 2)) == maps.max(axis=(1, 2)), invalid=invalid)
+    constant: npt.NDArray[np.bool_] = np.equal(maps.min(axis=(1, 2)), maps.max(axis=(1, 2)))
+    return ScoreMaps(maps=maps, constant=constant, invalid=invalid)

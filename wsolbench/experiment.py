@@ -287,7 +287,9 @@ def _refuse_unwritable(option: str, folder: Path) -> None:
     """Raise UserError if a folder cannot be written to or made: better now than after the training."""
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise UserError(f"{option} {folder} cannot be written: '{nearest}' is a file or not yours; choose another folder")
+        raise UserError(
+            f"{option} {folder} cannot be written: '{nearest}' is a file or not yours; choose another folder"
+        )
 
 
 def _keep(method: Method[Any], plan: Plan, splits: Mapping[SplitName, ScoredSplit], run_dir: Path) -> None:

@@ -15,6 +15,13 @@ def picture(size, n=1, seed=0):
 
 
 @pytest.fixture
+def shapes_only():
+    """Build modules without values: no memory, no time."""
+    with torch.device("meta"):
+        yield
+
+
+@pytest.fixture
 def tiny():
     torch.manual_seed(0)
     return build_backbone("resnet-tiny", 4).eval()
@@ -46,6 +53,7 @@ def test_map_sizes(name, stride, size, side):
 
 
 @pytest.mark.parametrize("name", TORCHVISION)
+@pytest.mark.usefixtures("shapes_only")
 def test_keys_are_torchvisions_minus_the_classifier(name):
     ours, theirs = TORCHVISION[name]
     expected = {key: value.shape for key, value in theirs(weights=None).state_dict().items()}
@@ -83,6 +91,7 @@ def test_features_equal_torchvisions_at_torchvisions_strides(name):
 
 
 @pytest.mark.parametrize("name", TORCHVISION)
+@pytest.mark.usefixtures("shapes_only")
 def test_a_finer_stride_changes_strides_only(name):
     ours, _ = TORCHVISION[name]
     strides = {}
@@ -96,6 +105,7 @@ def test_a_finer_stride_changes_strides_only(name):
     assert all(strides[16][f"layer4.0.{part}"] == 1 for part in ("conv2", "downsample.0"))
 
 
+@pytest.mark.usefixtures("shapes_only")
 def test_the_points_are_the_blocks_early_to_late_and_the_insertion_points_the_cards():
     assert list(resnet.resnet50(16).points.items())[::4] == [
         ("layer1.0", 256),
@@ -161,6 +171,7 @@ def test_the_tiny_resnet_has_the_parameters_counted_by_hand(stride):
     assert sum(p.numel() for p in parameters) == stem + layer1 + layer2 + layer3 + layer4 == 225_648
 
 
+@pytest.mark.usefixtures("shapes_only")
 def test_every_listed_stride_builds_and_others_are_refused():
     for name, entry in BACKBONES.items():
         for stride in entry.strides:

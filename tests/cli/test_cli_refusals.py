@@ -81,7 +81,7 @@ def test_usage_that_typer_refuses(cli, tmp_path, words, message):
 
 @pytest.fixture
 def photographs(refused, cli, archives, tmp_path):
-    """Return a function that runs cam on a tiny ImageNet; ``change`` edits its files or, if given bytes, the archive."""
+    """Return a function that runs cam on a tiny ImageNet; ``change`` edits its files, ``raw`` the archive."""
 
     def run(change=None, raw=None, expect=refused):
         files = archives.tiny_files()

@@ -235,6 +235,8 @@ def test_switched_off_parts_have_no_parameters_and_no_terms(make, batch):
         method = make(InCA, **settings)
         assert {name.partition(".")[0] for name in method.state_dict()} == modules
         assert set(method.losses(images, labels, draws).terms) == terms
+    assert "embeddings.0.bias" not in make(InCA, embedding="raw").state_dict()  # it cancels: no gradient but rounding
+    assert "embeddings.0.bias" in make(InCA, embedding="l2").state_dict()
 
 
 def test_prediction_is_that_of_the_plain_network(make, batch):

@@ -1,4 +1,4 @@
-"""The pieces of InCA by hand: masks (Eq. 1, 2), contrastive loss (Eq. 3), consistency (Eq. 4), non-local block (Eq. 5)."""
+"""The pieces of InCA by hand: masks (Eq. 1, 2), contrastive and consistency loss (Eq. 3, 4), attention (Eq. 5)."""
 
 import copy
 import math

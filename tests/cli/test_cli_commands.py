@@ -1,0 +1,295 @@
+"""The commands in this process: what they print, write and leave alone."""
+
+import csv
+import io
+import json
+import shlex
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsolbench.cli.demo import convergence
+from wsolbench.cli.main import describe
+from wsolbench.data.registry import DATASETS
+from wsolbench.errors import RunError, SealedError, UserError
+from wsolbench.experiment import make_plan
+from wsolbench.protocols import THRESHOLDS
+from wsolbench.records import read_record
+
+# --- list -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("methods", ["adl", "cam", "has", "inca"]),
+        ("datasets", ["parts", "parts/context", "parts/no-body", "tiny-imagenet", "cub", "ilsvrc"]),
+        ("backbones", ["resnet50", "resnet18", "resnet-tiny"]),
+    ],
+)
+def test_list(cli, kind, names):
+    done = cli("list", kind)
+    assert (done.status, done.err) == (0, "")
+    lines = dict(line.split(None, 1) for line in done.out.splitlines())
+    assert list(lines) == names
+    assert all(len(summary) > 10 for summary in lines.values())
+    if kind == "datasets":
+        assert lines["cub"] == DATASETS["cub"].summary
+
+
+def test_list_shows_local_methods_without_running_them(cli, tmp_path):
+    (tmp_path / "my_method.py").write_text('"""Mine: a line on it."""\nraise SystemExit("this was run")\n')
+    done = cli("list", "methods", "--plugin", "my_method.py")
+    assert "my-method  Mine: a line on it." in done.out
+    (tmp_path / "cam.py").write_text("")
+    twice = cli("list", "methods", "--plugin", "cam.py")
+    assert twice.status == 2
+    assert twice.err.startswith("error: two methods are named 'cam': ")
+    assert "cam.py and cam.py; rename one" in twice.err
+
+
+# --- run, explain, leaderboard ----------------------------------------------------------------------------------------
+
+
+def test_run_prints_what_explain_prints_and_where_the_record_is(cli, arguments, tmp_path):
+    words = ("run", "has", "parts", *arguments.tiny, *arguments.fast, "--set", "cell=8", "--save-maps", "maps")
+    done = cli(*words)
+    assert done.status == 0, done.err
+    *text, last = done.out.rstrip().splitlines()
+    path = tmp_path / last.removeprefix("record: ")
+    record = read_record(path)
+    assert record.identity["config"] == {"drop_rate": 0.5, "cell": 8}
+    assert len(list((tmp_path / "maps").rglob("*.npy"))) == 32
+    explained = cli("explain", record.run_id[:6])
+    assert explained.status == 0
+    assert explained.out.strip() == "\n".join(text).strip()
+    assert cli("explain", path).out == explained.out
+    again = cli(*words)
+    assert again.out == done.out
+    assert again.err == ""
+
+
+def test_the_printed_command_runs_to_the_same_record(cli, arguments, tmp_path):
+    words = ["run", "cam", "parts", *arguments.tiny, *arguments.fast, "--seed", "3", "--set", "lr=0.05"]
+    path = tmp_path / cli(*words).out.splitlines()[-1].removeprefix("record: ")
+    record = read_record(path)
+    path.unlink()
+    repeated = cli(*shlex.split(record.provenance.command)[1:], "--device", "cpu", "--quiet")
+    assert repeated.status == 0, repeated.err
+    assert read_record(path).metrics == record.metrics
+
+
+def test_explain_needs_enough_of_a_run_id(cli, finished):
+    folder = finished.request.results
+    done = cli("explain", finished.record.run_id[:8], "--results", folder)
+    for fact in (
+        f"run {finished.record.run_id}: cam on parts, backbone resnet-tiny",
+        "dataset options: fullsup=16, test=16, train=64",
+        "precision=fp32",
+        f"test: 16 images, fingerprint {finished.record.identity['fingerprints']['test']}",
+        finished.request.command,
+    ):
+        assert fact in done.out
+    several = cli("explain", "", "--results", folder)
+    assert several.status == 2
+    assert several.err.startswith("error: 4 run ids begin with '': ")
+
+
+def test_leaderboard_as_markdown_and_csv(cli, finished):
+    folder, record = finished.request.results, finished.record
+    table = cli("leaderboard", folder).out
+    assert table.startswith("## parts (fullsup=16, test=16, train=64), resnet-tiny, 64×64 px, maps 16×16\n")
+    head, _, cam, *nulls = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")
+    ]
+    assert cam[:2] == ["cam", "1"]
+    assert cam[head.index("V2")] == f"{record.metrics['max_box_acc_v2']:.2f}"
+    assert sorted(row[0] for row in nulls) == ["*null rows*", "ceiling", "center", "full-image"]
+    rows = list(csv.DictReader(io.StringIO(cli("leaderboard", folder, "--format", "csv").out)))
+    means = {
+        row["metric"]: float(row["mean"]) for row in rows if row["method"] == "cam" and not row["slice"] and row["mean"]
+    }
+    assert means == record.metrics
+
+
+def test_leaderboard_writes_beside_the_records(cli, finished, tmp_path):
+    folder = tmp_path / "copy" / "parts" / "records"
+    folder.mkdir(parents=True)
+    for path in finished.path.parent.glob("*.json"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "torn.json").write_text("{")
+    done = cli("leaderboard", "copy", "--write")
+    assert done.out.splitlines() == [f"wrote copy/parts/leaderboard.{end}" for end in ("md", "csv")]
+    written = (folder.parent / "leaderboard.md").read_text()
+    assert "torn.json was skipped" in written
+    assert "torn.json was skipped" in cli("leaderboard", "copy").out
+
+
+# --- evaluate ---------------------------------------------------------------------------------------------------------
+
+
+def test_evaluate_of_saved_maps_gives_the_records_numbers(cli, arguments, finished, tmp_path):
+    words = ("evaluate", finished.maps / "test", "parts", *arguments.tiny, "--quiet")
+    done = cli(*words, "--fullsup-maps", finished.maps / "train-fullsup", "--json", "new/out.json")
+    assert done.status == 0, done.err
+    body = json.loads((tmp_path / "new" / "out.json").read_text())
+    assert body["metrics"] == {name: finished.record.metrics[name] for name in body["metrics"]}
+    assert body["thresholds"] == {name: finished.record.thresholds[name] for name in body["thresholds"]}
+    assert {"gt_known", "gt_known_fullsup", "max_box_acc_v2", "max_box_acc_v2_iou70_fullsup"} <= set(body["metrics"])
+    assert set(body["absent"]) == {f"top{k}_{what}" for k in (1, 5) for what in ("cls", "loc", "loc_fullsup")}
+    about = {name: body[name] for name in ("dataset", "split", "image_size", "normalization", "images", "warnings")}
+    assert about == {
+        "dataset": "parts",
+        "split": "test",
+        "image_size": 64,
+        "normalization": "min-max",
+        "images": 16,
+        "warnings": [],
+    }
+    assert done.out.startswith("parts, test: 16 maps, protocol 1\n")
+    assert f"{body['metrics']['gt_known']:.2f}" in done.out
+    # The other split's own maps, and no frozen thresholds.
+    fullsup = cli("evaluate", finished.maps / "train-fullsup", *words[2:], "--split", "train-fullsup")
+    assert "parts, train-fullsup: 16 maps" in fullsup.out
+    assert "absent: gt_known_fullsup (no score maps of train-fullsup" in fullsup.out
+
+
+def test_evaluate_by_published_split_files(cli, metadata, save_maps, tmp_path):
+    folder = save_maps([*metadata.test, "b/extra"])
+    np.save(folder / "5.npy", np.ones((3, 4)))
+    fullsup = save_maps(metadata.fullsup, "fullsup", size=(9, 5), seed=1)
+    words = ("evaluate", folder, "cub", "--metadata", metadata.folder, "--fullsup-maps", fullsup, "--json", "o.json")
+    done = cli(*words)
+    assert done.status == 0, done.err
+    body = json.loads((tmp_path / "o.json").read_text())
+    assert body["counts"] == {"constant_maps": 1, "extra_maps": 1, "invalid_maps": 0}
+    assert body["image_size"] == 224
+    assert len(body["warnings"]) == 2
+    assert body["warnings"][0].startswith("cub test has 5 images where the benchmark has 5,794; the numbers do not")
+    for line in ("constant maps: 1", "extra maps: 1", f"warning: {body['warnings'][1]}"):
+        assert line in done.out.splitlines()
+    small = cli(*words[:-2], "--image-size", "64", "--json", "small.json")
+    assert small.status == 0
+    assert json.loads((tmp_path / "small.json").read_text())["image_size"] == 64
+
+
+def test_evaluate_of_normalised_maps(cli, metadata, tmp_path):
+    rng = np.random.default_rng(0)
+    for image in metadata.test:
+        path = tmp_path / "unit" / f"{image}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, 0.4 * rng.random((224, 224)))
+    words = ("evaluate", "unit", "cub", "--metadata", metadata.folder, "--quiet", "--normalization")
+    assert cli(*words, "none").status == 0
+    refused = cli(*words, "max")
+    assert refused.status == 2
+    assert "--normalization max is not known to evaluate; expected one of min-max, none" in refused.err
+
+
+# --- demo and its picture ---------------------------------------------------------------------------------------------
+
+
+def test_demo(cli, tmp_path, monkeypatch):
+    # Fewer images to score than the demo's 1,400: those of the other splits have no option.
+    from wsolbench.data import parts
+
+    monkeypatch.setattr(parts.PartsRecipe, "count", lambda recipe, split: recipe.train if "weak" in split else 24)
+    done = cli("demo", "--train", "64", "--epochs", "2", "--methods", "cam,has", "--quiet")
+    assert done.status == 0, done.err
+    lines = done.out.splitlines()
+    for line, name in zip(lines, ("cam", "has"), strict=False):
+        assert line.startswith(f"{name}: not converged: the last epoch changed the classification loss by ")
+    assert "## parts (train=64), resnet-tiny, 64×64 px, maps 16×16" in lines
+    table = [line.split("|")[1].strip() for line in lines if line.startswith("|")]
+    assert set(table[2:4]) == {"cam", "has"}
+    assert table[4] == "*null rows*"
+    assert set(table[5:]) == {"center", "full-image", "ceiling"}
+    path = tmp_path / lines[-1].removeprefix("picture: ")
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+        pixels = np.asarray(picture.convert("RGB"))
+    height, width = pixels.shape[:2]
+    assert 800 < height < 2500  # six classes above each other
+    assert 400 < width < 1500  # the image and two methods beside each other
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 1000  # photographs and colour maps, not an empty sheet
+    assert (pixels == (255, 45, 85)).all(axis=2).sum() > 100  # predicted boxes
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["demo-results"]
+    again = cli("demo", "--train", "64", "--epochs", "2", "--methods", "cam,has", "--quiet")
+    assert again.out == done.out
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ([2.0, 0.51, 0.5], "converged: the last epoch changed the classification loss by 2.0 %, to 0.500"),
+        ([0.5, 0.51], "converged: the last epoch changed the classification loss by 2.0 %, to 0.510"),
+        ([1.0, 0.9], "not converged: the last epoch changed the classification loss by 10.0 %, to 0.900; train longer"),
+        ([2.08, 2.07], "not converged: the last epoch changed the classification loss by 0.5 %, to 2.070"),
+        ([0.5], "convergence cannot be judged from fewer than two epochs"),
+        ([None, 0.5], "convergence cannot be judged"),
+        ([0.5, None], "convergence cannot be judged"),
+    ],
+)
+def test_what_the_demo_says_about_convergence(losses, expected):
+    # Half of what guessing one of eight classes costs is ln(8) / 2 = 1.04.
+    assert convergence([{"cls": loss} for loss in losses], 8).startswith(expected)
+
+
+def test_the_picture_needs_the_raw_maps(finished, tmp_path):
+    from wsolbench.report.qualitative import draw_comparison
+
+    dataset = make_plan(finished.request).dataset
+    picture = draw_comparison(dataset, {"cam": finished.record}, finished.request.results, tmp_path / "a" / "b.png", 2)
+    with Image.open(picture) as image:
+        assert image.size[0] > 300
+    with pytest.raises(UserError, match=rf"raw maps of run {finished.record.run_id} are not in .*--no-resume"):
+        draw_comparison(dataset, {"cam": finished.record}, tmp_path, tmp_path / "c.png")
+    assert not (tmp_path / "c.png").exists()
+
+
+def test_the_pictures_boxes_are_those_of_the_frozen_threshold(finished, tmp_path, monkeypatch):
+    from wsolbench.protocols import boxes_at, prepare
+    from wsolbench.report import qualitative
+
+    plan, drawn = make_plan(finished.request), []
+    monkeypatch.setattr(qualitative, "_show", lambda axes, picture, truth, *more: drawn.append((truth, *more)))
+    folder = finished.request.results
+    qualitative.draw_comparison(plan.dataset, {"cam": finished.record}, folder, tmp_path / "c.png", 3)
+    t = finished.record.thresholds["gt_known_fullsup"]
+    assert t in THRESHOLDS
+    with np.load(folder / "runs" / plan.run_id / "test.npz") as kept:
+        maps = prepare(kept["maps"][:3], (64, 64)).maps  # labels cycle: the first of each class are the first images
+    truth = plan.dataset.annotations("test").boxes
+    assert len(drawn) == 6
+    for index in range(3):
+        assert drawn[2 * index][0].tolist() == [truth[index].tolist()]  # the plain image
+        _, score_map, boxes = drawn[2 * index + 1]
+        np.testing.assert_array_equal(score_map, maps[index])
+        np.testing.assert_array_equal(boxes, boxes_at(maps[index], int(t * maps[index].max())))
+
+
+# --- how errors leave -------------------------------------------------------------------------------------------------
+
+
+def test_the_words_of_an_error():
+    assert describe(UserError("a")) == "a"
+    assert describe(RunError("b")) == "b"
+    assert describe(SealedError("c")) == "c"
+    assert describe(FileNotFoundError(2, "No such file or directory", "x.npy")) == "No such file or directory: x.npy"
+    assert describe(OSError("full")) == "full"
+    assert describe(KeyError("a\nb")).startswith("unexpected KeyError: 'a\\nb' (--debug shows where")
+    assert describe(ZeroDivisionError()) == "unexpected ZeroDivisionError:  (--debug shows where; please report it)"
+    out_of_memory = type("OutOfMemoryError", (RuntimeError,), {})
+    assert "use a smaller batch (--set batch_size=N)" in describe(out_of_memory("CUDA out of memory.\nTried"))
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_debug_may_stand_anywhere(cli, monkeypatch, place):
+    words = ["run", "nope", "parts"]
+    words.insert(place, "--debug")
+    monkeypatch.setattr("sys.argv", ["wsolbench", *words])
+    from wsolbench.cli.main import main
+
+    with pytest.raises(UserError, match="unknown method 'nope'"):  # python prints the traceback
+        main()
