@@ -31,7 +31,9 @@ def numbers(record):
 def test_defaults_come_from_dataset_backbone_and_recipe(tiny_request):
     plan = make_plan(tiny_request(recipe={}))
     recipe = plan.recipe
-    assert (recipe.epochs, recipe.lr, recipe.lr_decay_every, recipe.feature_map) == (12, 0.1, 5, 4)  # of parts
+    assert set(plan.dataset.defaults) == {"epochs", "lr", "lr_decay_every", "feature_map"}
+    assert {name: getattr(recipe, name) for name in plan.dataset.defaults} == plan.dataset.defaults
+    assert recipe.epochs != Recipe().epochs
     assert (recipe.image_size, recipe.weights, recipe.backbone) == (64, "none", "resnet-tiny")
     assert (recipe.batch_size, recipe.momentum, recipe.weight_decay) == (32, 0.9, 1e-4)
     assert recipe.resized_side == 73
@@ -116,8 +118,8 @@ OTHER = {
     "image_size": "32",
     "epochs": "3",
     "batch_size": "16",
-    "lr": "0.2",
-    "lr_decay_every": "4",
+    "lr": "0.0123",
+    "lr_decay_every": "40",
     "lr_decay_early": "true",
     "new_layer_lr": "5",
     "momentum": "0.5",
@@ -179,7 +181,7 @@ def test_the_record(finished):
     assert record.run_id == make_plan(finished.request).run_id
     assert record.images == {"train-weaksup": 64, "train-fullsup": 16, "test": 16}
     assert record.map_size == (16, 16)
-    assert [row["lr"] for row in record.history] == [0.1, 0.1]
+    assert [row["lr"] for row in record.history] == [make_plan(finished.request).recipe.lr] * 2
     assert record.counts == {f"{kind}_maps_{split}": 0 for kind in ("constant", "invalid") for split in SPLITS}
     assert record.absent == {}
     assert record.provenance.train_images_per_s > 0

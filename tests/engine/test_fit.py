@@ -268,6 +268,8 @@ def test_recalibration_averages_over_the_plain_network(make):
         augment(bank.batch(torch.arange(a, b)), draw_augmentation(b - a, make.resized, make.side, crops), make.side)
         for a, b in starts
     ]
+    with torch.no_grad():
+        network(3 * batches[0])  # training has left statistics of its own
     expected = slow_statistics(network, batches)
     weights = {name: value.clone() for name, value in network.named_parameters()}
     recalibrate_batch_norm(network, bank, recipe)
@@ -300,11 +302,14 @@ def test_trains_without_tensorboard(train, tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore")  # of TensorBoard's own imports
-def test_scalars_of_a_resumed_run(train, tmp_path):
+@pytest.mark.parametrize("again", [False, True])
+def test_scalars_of_a_run_that_is_resumed_or_begun_again(train, tmp_path, again):
     pytest.importorskip("tensorboard", reason="the extra 'tensorboard' is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    train(epochs=1)
+    train(epochs=2)
+    if again:
+        (tmp_path / "run" / "last.pt").unlink()
     _, fitted = train(epochs=3)
     found = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     for name in ("cls", "lr"):

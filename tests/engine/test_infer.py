@@ -56,7 +56,11 @@ def collect(into):
 def test_one_forward_a_batch_in_the_order_of_the_split(make):
     method, bank, labels = make.method(Watched), make.bank(COUNT, make.side), make.labels(COUNT)
     found = []
-    result = infer(method, bank, labels, collect(found), batch_size=8)
+    torch.set_float32_matmul_precision("medium")  # as a user's script may have left it
+    try:
+        result = infer(method, bank, labels, collect(found), batch_size=8)
+    finally:
+        torch.set_float32_matmul_precision("highest")
     assert [asked[0] for asked in method.asked] == [(8, 3, 32, 32), (8, 3, 32, 32), (5, 3, 32, 32)]
     assert sum((asked[1] for asked in method.asked), []) == labels.tolist()
     # Evaluation mode, no gradients, no autocast, float32 products in float32.

@@ -102,6 +102,17 @@ def test_constant_and_nan_maps_are_zeros_and_do_not_touch_their_neighbours():
     assert torch.equal(maps[[1, 4]], alone)
 
 
+def test_what_the_resize_makes_constant_is_constant():
+    raw = np.zeros((2, 40, 40))
+    raw[:, 0, 0] = 1  # at a fifth of the size only pixels 2, 7, 12, ... are looked at
+    raw[1, 2, 7] = 1
+    expected = prepare(raw, (8, 8))
+    assert expected.constant.tolist() == [True, False]
+    maps, flat, _ = score_maps(torch.from_numpy(raw), (8, 8))
+    assert flat.tolist() == [True, False]
+    np.testing.assert_array_equal(maps.numpy(), expected.maps)
+
+
 @pytest.mark.parametrize("value", [np.inf, -np.inf, 2e300])
 def test_infinity_fails_the_run(value):
     raw = torch.zeros(3, 4, 4, dtype=torch.float64)

@@ -141,7 +141,7 @@ def open_parts(
         options={name: value for name, value in values.items() if value != getattr(standard, name)},
         class_names=tuple(str(part_look(label)) for label in range(classes)),
         image_size=size,
-        defaults={"epochs": 12, "lr": 0.1, "lr_decay_every": 5, "feature_map": 4},
+        defaults={"epochs": 7, "lr": 0.1, "lr_decay_every": 3, "feature_map": 4},
         recipe=recipe,
     )
 
