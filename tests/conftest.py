@@ -1,7 +1,7 @@
 """What the tests of several folders share. Nothing may write into the repository or into the user's own cache."""
 
-import importlib.util
 import os
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,11 +29,7 @@ def caches(tmp_path_factory):
 @pytest.fixture(scope="session")
 def oracle():
     """Return the module that reads boxes and decisions off score maps with OpenCV."""
-    path = TESTS / "protocols" / "opencv_oracle.py"
-    spec = importlib.util.spec_from_file_location("opencv_oracle_of_tests", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return import_module("opencv_oracle")
 
 
 @pytest.fixture(scope="session")

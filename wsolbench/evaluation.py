@@ -64,7 +64,7 @@ class Evaluation:
 
     Attributes:
         scores: the metrics.
-        counts: constant, invalid and extra maps.
+        counts: constant, invalid and extra maps; those of train-fullsup begin with ``fullsup_``.
     """
 
     scores: Scores
@@ -83,7 +83,11 @@ def evaluate(source: MapSource, fullsup: MapSource | None, quiet: bool = False) 
         UserError: a map cannot be read, has a wrong shape, or has NaN or infinity.
     """
     hits, counts = score_folder(source, quiet)
-    frozen = None if fullsup is None else SplitScores(hits=score_folder(fullsup, quiet)[0])
+    frozen = None
+    if fullsup is not None:
+        frozen_hits, frozen_counts = score_folder(fullsup, quiet)
+        frozen = SplitScores(hits=frozen_hits)
+        counts |= {f"fullsup_{kind}": count for kind, count in frozen_counts.items()}
     return Evaluation(scores=score(SplitScores(hits=hits), frozen), counts=counts)
 
 

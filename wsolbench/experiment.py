@@ -6,7 +6,7 @@ Resolve what decides the numbers, name the run by it, train, score, write. Every
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -180,11 +180,22 @@ def _run(plan: Plan, request: Request, clock: Clock, run_dir: Path) -> None:
         (run_dir / "last.pt").unlink(missing_ok=True)
     with determinism(plan.recipe.deterministic):
         method = build_method(plan)
-        fitted = _train(method, plan, request, run_dir)
-        splits = {split: score_split(method, plan, split, request) for split in SCORED}
+        banks = _decode(plan, request)  # all of them now: a damaged test picture should not cost a training first
+        labels = torch.from_numpy(plan.dataset.images("train-weaksup").labels)
+        fitted = fit(
+            method,
+            banks["train-weaksup"],
+            labels,
+            plan.recipe,
+            run_dir=run_dir,
+            run_id=plan.run_id,
+            quiet=request.quiet,
+        )
+        splits = {split: score_split(method, plan, split, banks[split], request.quiet) for split in SCORED}
     _keep(method, plan, splits, run_dir)
-    record = _record(plan, fitted, splits, clock, request.command)
-    write_null_rows(plan.dataset, plan.recipe.image_size, record.map_size, request.results, request.command)
+    command = replace(request, precision=plan.recipe.precision).command  # what auto was here, it may not be elsewhere
+    record = _record(plan, fitted, splits, clock, command)
+    write_null_rows(plan.dataset, plan.recipe.image_size, record.map_size, request.results, command)
     write_hits(record_path(plan.identity, request.results).with_suffix(".npz"), **_hit_arrays(splits))
     write_record(record, request.results)
     (run_dir / "last.pt").unlink(missing_ok=True)  # model.pt has its weights, and nothing is left to resume
@@ -249,26 +260,25 @@ def build_method(plan: Plan) -> Method[Any]:
     return method.to(plan.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def _bank(plan: Plan, split: SplitName, side: int, request: Request) -> ImageBank:
+def _decode(plan: Plan, request: Request) -> dict[SplitName, ImageBank]:
+    """Return every split's decoded images: at the resized side for training, at the evaluation size for scoring."""
     cache = request.cache or default_cache_dir()
-    return ImageBank(cached_images(plan.dataset.images(split), side, cache, request.quiet), plan.device)
+    sides: dict[SplitName, int] = dict.fromkeys(SCORED, plan.recipe.image_size) | {
+        "train-weaksup": plan.recipe.resized_side
+    }
+    return {
+        split: ImageBank(cached_images(plan.dataset.images(split), side, cache, request.quiet), plan.device)
+        for split, side in sides.items()
+    }
 
 
-def _train(method: Method[Any], plan: Plan, request: Request, run_dir: Path) -> Fitted:
-    split = plan.dataset.images("train-weaksup")
-    bank = _bank(plan, "train-weaksup", plan.recipe.resized_side, request)
-    labels = torch.from_numpy(split.labels)
-    return fit(method, bank, labels, plan.recipe, run_dir=run_dir, run_id=plan.run_id, quiet=request.quiet)
-
-
-def score_split(method: Method[Any], plan: Plan, split: SplitName, request: Request) -> ScoredSplit:
+def score_split(method: Method[Any], plan: Plan, split: SplitName, images: ImageBank, quiet: bool) -> ScoredSplit:
     """Score one split: the network forward, with boxes scored beside it."""
     annotations = plan.dataset.annotations(split)
-    side = plan.recipe.image_size
-    bank = _bank(plan, split, side, request)
+    assert annotations.ids == plan.dataset.images(split).ids, "pictures and boxes are in the same order"
     labels = torch.from_numpy(annotations.labels)
-    with BoxScorer(annotations, side) as scorer:
-        inference = infer(method, bank, labels, scorer.submit, label=f"{method.name}, {split}", quiet=request.quiet)
+    with BoxScorer(annotations, plan.recipe.image_size) as scorer:
+        inference = infer(method, images, labels, scorer.submit, label=f"{method.name}, {split}", quiet=quiet)
         hits = scorer.hits()
     ranks = label_ranks(inference.logits, annotations.labels)
     scores = SplitScores(hits=hits, ranks=ranks, num_classes=len(plan.dataset.class_names))

@@ -163,7 +163,8 @@ def test_evaluate_by_published_split_files(cli, metadata, save_maps, tmp_path):
     done = cli(*words)
     assert done.status == 0, done.err
     body = json.loads((tmp_path / "o.json").read_text())
-    assert body["counts"] == {"constant_maps": 1, "extra_maps": 1, "invalid_maps": 0}
+    assert {kind: count for kind, count in body["counts"].items() if count} == {"constant_maps": 1, "extra_maps": 1}
+    assert len(body["counts"]) == 6
     assert body["image_size"] == 224
     assert len(body["warnings"]) == 2
     assert body["warnings"][0].startswith("cub test has 5 images where the benchmark has 5,794; the numbers do not")

@@ -23,7 +23,7 @@ def leaderboard(
         raise UserError(f"--format {format} is not known; expected one of {', '.join(renderers)}")
     records, warnings = load_records(results)
     if not records:
-        raise UserError(warnings[0])
+        raise UserError("; ".join(warnings[:5]) + (f"; and {len(warnings) - 5} more" if len(warnings) > 5 else ""))
     if write:
         for path in write_tables(results):
             typer.echo(f"wrote {path}")
