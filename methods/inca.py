@@ -16,7 +16,7 @@ Deviations and guesses, each switchable where it is a setting:
 - An image whose dropped-foreground mask is empty uses sigmoid(A).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -96,7 +96,7 @@ class InCA(Method[InCAConfig]):
         diagnostics = {
             f"{name}_{point}": value
             for point, at in zip(self.insertion, seen, strict=True)
-            for name, value in (("empty_masks", _share_empty(at.masks[0])), ("peak", _peak(at.attention)))
+            for name, value in self._diagnose(at).items()
         }
         if self.config.contrastive == "triplet":
             per_point = [
@@ -109,6 +109,11 @@ class InCA(Method[InCAConfig]):
             attentions = [at.attention for at in seen]
             terms["fc"] = self.config.weight_fc * foreground_consistency_loss(attentions, self.config.fc_reduction)
         return Losses(terms=terms, diagnostics=diagnostics)
+
+    def _diagnose(self, at: "Seen") -> dict[str, Tensor]:
+        """Return what tells whether a point's masks and block do anything."""
+        found = {"empty_masks": _share_empty(at.masks[0]), "peak": _peak(at.attention)}
+        return found | ({"nonlocal_share": _nonlocal_share(at)} if self.config.attention == "residual" else {})
 
     def _effect(self, index: int, drop: Tensor, seen: "list[Seen]") -> Callable[[Tensor], Tensor]:
         """Return what happens after one point; it leaves what the losses need in ``seen``."""
@@ -175,13 +180,14 @@ class NonLocalAttention(nn.Module):
             return attended if self.out is None else attended + x.mean(dim=1, keepdim=True)
 
     def _mean_value(self, x: Tensor) -> Tensor:
-        """Return the channel mean of the (projected) values, (N, 1, h, w)."""
-        if self.out is None:
-            mean: Tensor = self.value(x).mean(dim=1, keepdim=True)
-            return mean
-        weight = self.out.weight.mean(dim=0, keepdim=True)
-        bias = self.out.bias.mean(dim=0, keepdim=True)  # type: ignore[union-attr]
-        return functional.conv2d(self.value(x), weight, bias)
+        """Return the channel mean of the (projected) values, (N, 1, h, w): one linear map of x to one channel."""
+        mean = x.new_full((1, x.shape[1]), 1 / x.shape[1])
+        offset = x.new_zeros(1)
+        for layer in (self.value,) if self.out is None else (self.out, self.value):
+            assert layer.bias is not None
+            offset = offset + mean @ layer.bias
+            mean = mean @ layer.weight.flatten(1)
+        return functional.conv2d(x, mean[:, :, None, None], offset)
 
 
 def in_sample_masks(attention: Tensor, gamma_fg: float, gamma_bg: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -219,8 +225,7 @@ def contrastive_attention_loss(
         share of images whose hinge is active, detached.
     """
     with torch.autocast(features.device.type, enabled=False):
-        x = features.float()
-        z = [embed(masked_mean(x, mask)) for mask in masks]
+        z = [embed(mean) for mean in masked_means(features.float(), masks)]
         if embedding == "l2":
             z = [functional.normalize(vector, dim=1) for vector in z]
         hinge = (distance(z[0], z[1]) - distance(z[0], z[2]) + margin).clamp_min(0)
@@ -229,10 +234,19 @@ def contrastive_attention_loss(
     return loss, ((hinge > 0) & valid).float().mean().detach()
 
 
-def masked_mean(features: Tensor, mask: Tensor) -> Tensor:
-    """Average features (N, C, h, w) over a bool mask (N, 1, h, w); (N, C), zero where the mask is empty."""
-    weight = mask.to(features.dtype)
-    return (features * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3)).clamp_min(1)
+def masked_means(features: Tensor, masks: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Average features over masks, all in one product.
+
+    Args:
+        features: (N, C, h, w).
+        masks: bool, each (N, 1, h, w).
+
+    Returns:
+        For each mask (N, C); zero where the mask is empty.
+    """
+    weight = torch.cat(list(masks), dim=1).flatten(2).to(features.dtype)
+    sums = weight @ features.flatten(2).transpose(1, 2)
+    return (sums / weight.sum(dim=2, keepdim=True).clamp_min(1)).unbind(dim=1)
 
 
 def distance(a: Tensor, b: Tensor) -> Tensor:
@@ -267,6 +281,18 @@ def _share_empty(mask: Tensor) -> Tensor:
 
 
 def _peak(attention: Tensor) -> Tensor:
-    """Return the mean over images of max(A) / mean(A): below gamma_bg / gamma_fg every mask is empty."""
+    """Return the mean of max(A) / mean(A) over the images with a positive mean.
+
+    Below gamma_bg / gamma_fg an image's dropped-foreground mask is empty.
+    """
     flat = attention.detach().float().flatten(1)
-    return (flat.amax(dim=1) / flat.mean(dim=1).clamp_min(1e-12)).mean()
+    mean = flat.mean(dim=1)
+    ratio = torch.where(mean > 0, flat.amax(dim=1) / mean, 0)
+    return ratio.sum() / (mean > 0).sum().clamp_min(1)
+
+
+def _nonlocal_share(at: "Seen") -> Tensor:
+    """Return how much of A's spread over positions the non-local part makes, 0 to 1, the mean over images."""
+    plain = at.features.detach().float().mean(dim=1).flatten(1)
+    added = (at.attention.detach().flatten(1) - plain).std(dim=1)
+    return (added / (added + plain.std(dim=1)).clamp_min(1e-12)).mean()

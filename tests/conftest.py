@@ -44,7 +44,7 @@ def metadata_root():
 @pytest.fixture(scope="session")
 def tiny_request():
     """Return a function that makes a request of about a second; keywords replace fields of the request."""
-    from wsolbench.experiment import Request
+    from wsolbench.request import Request
 
     def make(method="cam", **changes):
         fields = {

@@ -1,6 +1,6 @@
 """Hand-made records for the tests of records and leaderboard."""
 
-from wsolbench.records import Provenance, Record
+from wsolbench.records import Provenance, Record, Slice
 
 FINGERPRINTS = {"train-weaksup": "a" * 16, "train-fullsup": "b" * 16, "test": "c" * 16}
 
@@ -25,6 +25,7 @@ def make_record(method="cam", seed=0, v2=50.0, *, fields=None, **changes):
     values = {
         "identity": make_identity(method, seed, **changes),
         "trainable": True,
+        "headline": "",
         "metrics": {"max_box_acc_v2": v2},
         "thresholds": {},
         "absent": {},
@@ -40,6 +41,15 @@ def make_record(method="cam", seed=0, v2=50.0, *, fields=None, **changes):
 
 def make_null(method="center", v2=30.0, *, fields=None, **changes):
     return make_record(method, v2=v2, backbone="none", fields={"trainable": False, **(fields or {})}, **changes)
+
+
+def make_slice(v2=41.5, images=612, t=0.125):
+    return Slice(images=images, metrics={"max_box_acc_v2": v2}, thresholds={"max_box_acc_v2": t}, absent={})
+
+
+def make_empty_slice():
+    absent = {"max_box_acc_v2": "no test image is in this slice"}
+    return Slice(images=0, metrics={}, thresholds={}, absent=absent)
 
 
 def make_provenance(**changes):

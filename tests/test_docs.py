@@ -23,7 +23,7 @@ def test_readme_tour(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WSOLBENCH_CACHE", str(tmp_path / "cache"))
     tour = commands()
-    assert len(tour) == 4
+    assert len(tour) == 5
     for program, *arguments in tour:
         assert program == "wsolbench"
         result = CliRunner().invoke(app, arguments)

@@ -1,6 +1,7 @@
 """Scoring maps made by anyone: equal to an OpenCV loop, and every way a folder of maps can be wrong."""
 
 import dataclasses
+import io
 import json
 
 import cv2
@@ -250,6 +251,46 @@ def test_a_file_that_is_no_map_is_named(annotations, save, damage, message):
     assert "\n" not in str(caught.value)
 
 
+def damaged_headers(count):
+    """Return the bytes of a good map with one to three bytes of its header changed, and of made-up headers."""
+    rng = np.random.default_rng(11)
+    file = io.BytesIO()
+    np.save(file, rng.random((8, 8)))
+    good = file.getvalue()
+    for _ in range(count):
+        raw = bytearray(good)
+        for position in rng.integers(0, good.index(b"}") + 1, rng.integers(1, 4)):
+            raw[position] = rng.choice([rng.integers(256), *b"()[]{}'\\\n,:L#0-"])
+        yield bytes(raw)
+    form = "{{'descr': {}, 'fortran_order': False, 'shape': {}}}"
+    made_up = ["(" * 9_000, "-" * 9_000 + "1", "{[]: 1}", "{1: 2, 'a': 3}", "'" + "x" * 9_000, "9" * 5_000, "\t1\n 2\n"]
+    shapes = [f"({2**40}, 8)", f"({2**62}, 8)", f"({2**32}, {2**32})", f"({10**30}, 8)", "(-1, 8)"]
+    made_up += [form.format("'<f8'", shape) for shape in [*shapes, "(-2, -4)", "(8.0, 8)", "8", "((8,), 8)"]]
+    types = ["('<f8',)", "[1]", "None", "{}", "[('', '<f8', 'x')]", f"('<f8', ({2**31 - 1},))", "'O'", "'|S0'"]
+    made_up += [form.format(kind, "(8, 8)") for kind in types]
+    for header in made_up:
+        raw = header.encode() + b"\n"
+        yield b"\x93NUMPY\x01\x00" + len(raw).to_bytes(2, "little") + raw + good[-512:]
+
+
+def test_any_damage_of_a_header_is_refused_by_name(annotations, save):
+    folder = save(random_maps(IDS[:1]))
+    source = MapSource(folder=folder, annotations=take(annotations, 1), side=8)
+    refused = total = 0
+    for raw in damaged_headers(600):
+        total += 1
+        (folder / f"{IDS[0]}.npy").write_bytes(raw)
+        try:
+            score_folder(source, quiet=True)  # some damage leaves another valid header
+        except UserError as error:
+            refused += 1
+            sentence = str(error)
+            assert sentence.startswith(f"the map '{folder / IDS[0]}.npy' ")
+            assert "\n" not in sentence
+            assert len(sentence) < 400 + len(str(folder))
+    assert refused > 0.8 * total
+
+
 def test_a_missing_map_is_noticed_before_anything_is_scored(annotations, save):
     folder = save(random_maps(IDS))
     (folder / f"{IDS[2]}.npy").unlink()
@@ -291,6 +332,18 @@ def test_unnormalised_maxima_reach_the_thresholds(oracle, annotations, save):
     for d, curve in zip((30, 50, 70), counts, strict=True):
         assert scores.metrics[f"max_box_acc_v2_iou{d}"] == 20 * curve.max()
         assert scores.thresholds[f"max_box_acc_v2_iou{d}"] == THRESHOLDS[curve.argmax()]
+
+
+def test_constant_maps_are_zeros_without_normalisation_too(annotations, save):
+    maps = unit_maps() | {IDS[0]: np.full((32, 32), 0.7), IDS[3]: np.ones((32, 32)), IDS[4]: np.zeros((32, 32))}
+    source = MapSource(folder=save(maps), annotations=annotations, side=32, normalization="none")
+    hits, counts = score_folder(source, quiet=True)
+    assert counts["constant_maps"] == 3
+    assert hits.maxima[[0, 3, 4]].tolist() == [0, 0, 0]
+    assert hits.maxima[[1, 2]].all()
+    dark = save(dict.fromkeys(IDS, np.zeros((32, 32))), "dark")
+    zeros, _ = score_folder(dataclasses.replace(source, folder=dark), quiet=True)
+    np.testing.assert_array_equal(hits.packed[[0, 3]], zeros.packed[[0, 3]])
 
 
 @pytest.mark.parametrize(

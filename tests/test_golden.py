@@ -76,6 +76,7 @@ def test_run_id(tiny_request, method):
         },
         "fingerprints": GOLDEN["fingerprints"],
         "protocol": GOLDEN["protocol"],
+        "device_type": "cpu",
     }
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     assert hashlib.sha256(text.encode()).hexdigest()[:16] == GOLDEN["run_id"][method]

@@ -8,11 +8,11 @@ import subprocess
 import sys
 
 import pytest
-from record_examples import FINGERPRINTS, make_null, make_provenance, make_record
+from record_examples import FINGERPRINTS, make_empty_slice, make_null, make_provenance, make_record, make_slice
 
 from wsolbench.errors import UserError
-from wsolbench.leaderboard import build, caption, explain, title, to_csv, to_markdown, write_tables
-from wsolbench.records import Slice, load_records, write_record
+from wsolbench.leaderboard import build, caption, columns, explain, mark, title, to_csv, to_markdown, write_tables
+from wsolbench.records import load_records, write_record
 
 V2 = ("", "max_box_acc_v2")
 
@@ -52,9 +52,10 @@ def test_golden_markdown():
         "¹ there are no labels",
         "² center does not classify",
         "Protocol version 1, scored on test (1,000 images). Percent, mean ± sample standard deviation over n seeds;"
-        " best bold, second best italic, null rows not ranked. Localisation columns are oracles: their threshold t is"
-        " the best one on test itself. n differs between rows (1 to 2). Fewer than 5 seeds: differences between methods"
-        " are not claims. Data: test cccccccccccccccc, train fullsup bbbbbbbbbbbbbbbb, train weaksup aaaaaaaaaaaaaaaa.",
+        " best bold, second best italic, null rows not ranked, nor means that do not exceed center's. Ranked by “V2”."
+        " Localisation columns are oracles: their threshold t is the best one on test itself. n differs between rows"
+        " (1 to 2). Fewer than 5 seeds: differences between methods are not claims. Data: test cccccccccccccccc,"
+        " train fullsup bbbbbbbbbbbbbbbb, train weaksup aaaaaaaaaaaaaaaa.",
         "Not shown:",
         "b.json was skipped: it is torn",
     ]
@@ -110,6 +111,75 @@ def test_rows_are_ordered_by_v2_and_those_without_it_come_last():
     records = [make_record(name, v2=v2) for name, v2 in (("a", 40.0), ("b", 60.0), ("d", 50.0), ("c", 50.0))]
     records.append(make_record("0", fields={"metrics": {"top1_cls": 99.0}}))
     assert labels(build(records).tables[0].rows) == ["b", "c", "d", "a", "0"]
+
+
+def sliced(method, whole, part, name="boxes_5_50", **changes):
+    fields = {"headline": name, "slices": {name: make_slice(part)}, "metrics": {"top1_cls": 9.0, V2[1]: whole}}
+    return make_record(method, fields={**fields, **changes.pop("fields", {})}, **changes)
+
+
+def test_the_headline_slice_ranks_the_rows_and_comes_first_among_the_localisation_columns():
+    records = [sliced("a", 60.0, 20.0), sliced("b", 50.0, 30.0), sliced("c", 55.0, 25.0)]
+    nulls = [
+        sliced(name, 9.0, part, backbone="none", fields={"trainable": False}) for name, part in (("y", 1), ("z", 2))
+    ]
+    table = build([*records, *nulls]).tables[0]
+    assert labels(table.rows) == ["b", "c", "a"]
+    assert labels(table.nulls) == ["z", "y"]
+    assert [column.title for column in columns(table)] == ["Top-1 Cls", "V2, boxes 5–50 %", "V2"]
+    assert "Ranked by “V2, boxes 5–50 %”." in caption(table)
+    assert mark(table, ("boxes_5_50", "max_box_acc_v2")) == {"b": 1, "c": 2}
+    assert mark(table, V2) == {"a": 1, "c": 2}
+
+
+def test_without_a_headline_slice_all_test_images_rank_the_rows():
+    records = [sliced("a", 60.0, 20.0, fields={"headline": ""}), sliced("b", 50.0, 30.0, fields={"headline": ""})]
+    table = build(records).tables[0]
+    assert labels(table.rows) == ["a", "b"]
+    assert [column.title for column in columns(table)] == ["Top-1 Cls", "V2", "V2, boxes 5–50 %"]
+    assert "Ranked by “V2”." in caption(table)
+
+
+def test_a_headline_slice_without_a_column_of_its_own_gets_one():
+    table = build([sliced("a", 60.0, 20.0, "small"), sliced("b", 50.0, 30.0, "small")]).tables[0]
+    assert labels(table.rows) == ["b", "a"]
+    assert [column.title for column in columns(table)] == ["Top-1 Cls", "V2, small", "V2"]
+
+
+def test_a_table_without_its_headline_metric_does_not_claim_to_be_ranked():
+    records = [make_record(name, fields={"metrics": {"top1_cls": 9.0}}) for name in ("b", "a")]
+    assert labels(build(records).tables[0].rows) == ["a", "b"]
+    assert "Ranked by" not in caption(build(records).tables[0])
+
+
+def test_what_does_not_exceed_center_is_not_marked():
+    v2 = {"a": 60.0, "b": 50.004, "c": 40.0}
+    records = [make_record(name, v2=value) for name, value in v2.items()]
+    assert mark(build([*records, make_null(v2=49.99)]).tables[0], V2) == {"a": 1, "b": 2}
+    beaten = build([*records, make_null(v2=50.0), make_null("full-image", v2=99.0)]).tables[0]  # b prints as 50.00
+    assert mark(beaten, V2) == {"a": 1}
+    assert "nor means that do not exceed center's" in caption(beaten)
+    assert mark(build([*records, make_null(v2=70.0)]).tables[0], V2) == {}
+    others = build([*records, make_null("full-image", v2=99.0)]).tables[0]
+    assert mark(others, V2) == {"a": 1, "b": 2}
+    assert "center" not in caption(others)
+
+
+def test_center_is_asked_metric_by_metric():
+    metrics = {"a": {V2[1]: 50.0, "top1_cls": 10.0}, "b": {V2[1]: 20.0, "top1_cls": 90.0}}
+    records = [make_record(name, fields={"metrics": values}) for name, values in metrics.items()]
+    table = build([*records, make_null(v2=30.0, fields={"absent": {"top1_cls": "it does not classify"}})]).tables[0]
+    assert mark(table, V2) == {"a": 1}
+    assert mark(table, ("", "top1_cls")) == {"b": 1, "a": 2}
+
+
+def test_a_method_from_a_file_shares_the_table_and_its_versions_are_rows():
+    records = [
+        make_record("cam"),
+        *(make_record("mine", v2=v2, plugin=text) for text, v2 in (("aa", 9.0), ("bb", 8.0))),
+    ]
+    assert [labels(table.rows) for table in build(records).tables] == [["cam", "mine (plugin=aa)", "mine (plugin=bb)"]]
+    assert labels(build(records[:2]).tables[0].rows) == ["cam", "mine"]
 
 
 def test_configs_of_one_method_are_told_apart_by_the_fields_that_differ():
@@ -192,8 +262,7 @@ def test_a_metric_that_some_seeds_lack_says_of_how_many_it_is():
 
 
 def test_the_slice_column_appears_when_records_have_it():
-    parts = {"boxes_5_50": Slice(images=612, metrics={"max_box_acc_v2": 41.5})}
-    empty = {"boxes_5_50": Slice(images=0, metrics={})}
+    parts, empty = {"boxes_5_50": make_slice()}, {"boxes_5_50": make_empty_slice()}
     records = [
         make_record("cam", fields={"slices": parts}),
         make_record("adl"),
@@ -231,6 +300,13 @@ def test_csv_is_tidy_exact_and_complete():
     assert [line["method"] for line in lines if line["null"] == "True"] == ["center", "center"]
 
 
+def test_csv_says_why_a_slice_has_no_number():
+    records = [make_record(fields={"slices": {"boxes_5_50": make_empty_slice()}})]
+    line = list(csv.DictReader(io.StringIO(to_csv(build(records)))))[-1]
+    assert (line["slice"], line["images"], line["metric"], line["n"]) == ("boxes_5_50", "0", "max_box_acc_v2", "0")
+    assert line["reason"] == "no test image is in this slice"
+
+
 def test_written_tables_are_one_pair_for_each_dataset_and_repeatable(tmp_path):
     for dataset in ("parts", "parts/context"):
         for record in small_board():
@@ -266,7 +342,7 @@ def test_explain_says_what_is_behind_a_number(tmp_path):
         fields={
             "thresholds": {"max_box_acc_v2": 0.25},
             "absent": {"top5_cls": "2 classes"},
-            "slices": {"boxes_5_50": Slice(images=612, metrics={"max_box_acc_v2": 41.5})},
+            "slices": {"boxes_5_50": make_slice(), "small": make_empty_slice()},
             "provenance": make_provenance(dirty=True),
         },
     )
@@ -287,7 +363,8 @@ def test_explain_says_what_is_behind_a_number(tmp_path):
         assert part in text
     rows = squeeze(text)
     assert "max_box_acc_v2 50.00 0.250" in rows
-    assert "max_box_acc_v2 on boxes_5_50 (612 images) 41.50" in rows
+    assert "max_box_acc_v2 on boxes_5_50 (612 images) 41.50 0.125" in rows
+    assert "max_box_acc_v2 on small (0 images) (no test image is in this slice) –" in rows
 
 
 def test_explain_where_little_is_known():

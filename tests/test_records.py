@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from record_examples import make_identity, make_null, make_provenance, make_record
+from record_examples import make_empty_slice, make_identity, make_null, make_provenance, make_record, make_slice
 
 from wsolbench import record_schema
 from wsolbench.errors import UserError
@@ -31,7 +31,6 @@ from wsolbench.records import (
 
 
 def full_record():
-    slices = {"boxes_5_50": Slice(images=40, metrics={"max_box_acc_v2": 12.5}), "empty": Slice(images=0, metrics={})}
     return make_record(
         "has",
         config={"cell": 4, "drop_rate": 0.5},
@@ -39,7 +38,8 @@ def full_record():
         fields={
             "thresholds": {"gt_known": 0.123},
             "absent": {"top5_cls": "the dataset has 2 classes"},
-            "slices": slices,
+            "headline": "boxes_5_50",
+            "slices": {"boxes_5_50": make_slice(), "empty": make_empty_slice()},
             "history": [{"loss": 0.1 + 0.2}, {"loss": None}],
         },
     )
@@ -98,11 +98,35 @@ def test_a_history_value_that_is_not_finite_becomes_null():
     assert Record.from_json(record.to_json()).history == [{"loss": 1.0, "share": None}]
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_metric_that_is_not_finite_is_not_written(value, tmp_path):
-    with pytest.raises(ValueError, match=r"'metrics\.max_box_acc_v2' is (nan|inf), expected a finite number"):
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.001, 100.001])
+def test_a_metric_that_is_no_percentage_is_not_written(value, tmp_path):
+    with pytest.raises(ValueError, match=r"'metrics\.max_box_acc_v2' is .*, expected a number in 0\.\.100"):
         write_record(make_record(v2=value), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"thresholds": {"gt_known": 1.0}}, r"'thresholds.gt_known' is 1.0, expected a number in \[0, 1\)"),
+        ({"slices": {"a": make_slice(v2=101.0)}}, r"'slices.a.metrics.max_box_acc_v2' is 101.0"),
+        ({"slices": {"a": make_slice(t=-0.5)}}, r"'slices.a.thresholds.max_box_acc_v2' is -0.5"),
+        ({"slices": {"a": make_slice(images=-1)}}, r"'slices.a.images' is -1, expected a whole number, at least 0"),
+        ({"images": {}}, r"'images' is \{\}, expected the number of images of at least one split"),
+        ({"images": {"test": 0}}, r"'images.test' is 0, expected a whole number of images, at least 1"),
+        ({"headline": "boxes"}, r"'headline' is 'boxes', expected the name of a slice or an empty text"),
+        ({"headline": None}, r"'headline' is None, expected a text"),
+        ({"map_size": (0, 4)}, r"'map_size' is \[0, 4\], expected \[height, width\]"),
+    ],
+)
+def test_what_is_out_of_range_is_not_written(fields, message):
+    with pytest.raises(ValueError, match=message):
+        make_record(fields=fields).to_json()
+
+
+@pytest.mark.parametrize("value", [0, 0.0, 100, 100.0])
+def test_both_ends_of_the_percentages_are_written(value):
+    assert Record.from_json(make_record(v2=value).to_json()).metrics == {"max_box_acc_v2": value}
 
 
 def damaged(change):
@@ -120,7 +144,9 @@ DAMAGES = {
     "unknown field 'note'": damaged(lambda data: data.update(note="hello")),
     "the field 'identity.recipe' is missing": damaged(lambda data: data["identity"].pop("recipe")),
     "'identity.recipe.seed' is None": damaged(lambda data: data["identity"]["recipe"].pop("seed")),
-    "'metrics.max_box_acc_v2' is nan": damaged(lambda data: data["metrics"].update(max_box_acc_v2=float("nan"))),
+    "'metrics.max_box_acc_v2' is nan, expected a number in 0..100": damaged(
+        lambda data: data["metrics"].update(max_box_acc_v2=float("nan"))
+    ),
     "'metrics' is 3, expected an object": damaged(lambda data: data.update(metrics=3)),
     "'metrics.max_box_acc_v2' is '50'": damaged(lambda data: data["metrics"].update(max_box_acc_v2="50")),
     "'slices.empty.images' is 0.5": damaged(lambda data: data["slices"]["empty"].update(images=0.5)),
@@ -128,6 +154,21 @@ DAMAGES = {
     "'trainable' is 1, expected true or false": damaged(lambda data: data.update(trainable=1)),
     "'map_size' is [16], expected [height, width]": damaged(lambda data: data.update(map_size=[16])),
     "'history[0]' is [], expected an object": damaged(lambda data: data.update(history=[[]])),
+    "the field 'slices.empty.absent' is missing": damaged(lambda data: data["slices"]["empty"].pop("absent")),
+    "'slices.boxes_5_50.thresholds.max_box_acc_v2' is 2": damaged(
+        lambda data: data["slices"]["boxes_5_50"]["thresholds"].update(max_box_acc_v2=2)
+    ),
+    "'images.test' is 0": damaged(lambda data: data["images"].update(test=0)),
+    "'headline' is 'other'": damaged(lambda data: data.update(headline="other")),
+    "unknown field 'two\\nlines'": damaged(lambda data: data.update({"two\nlines": 1})),
+    "'metrics.max_box_acc_v2' is 1000": damaged(lambda data: data["metrics"].update(max_box_acc_v2=10**400)),
+    "'thresholds.gt_known' is 1000": damaged(lambda data: data["thresholds"].update(gt_known=10**400)),
+    "'history[0].loss' is 1000": damaged(lambda data: data["history"][0].update(loss=10**400)),
+    "'provenance.wall_s' is 1000": damaged(lambda data: data["provenance"].update(wall_s=10**400)),
+    "not valid JSON (Exceeds the limit": '{"schema": 1' + 5000 * "0" + "}",
+    "it is nested too deeply": 100_000 * "[",
+    "nested too deeply for a record": '{"schema": 1, "metrics": ' + 100_000 * '{"a":',
+    "schema version is [[[[[[[...]]]]]]]": '{"schema": ' + 50 * "[" + 50 * "]" + "}",
     "was it edited?": damaged(lambda data: data["identity"]["recipe"].update(seed=7)),
 }
 
@@ -159,6 +200,16 @@ def test_a_damaged_record_is_named_and_skipped(reason, tmp_path):
     assert warnings[0].startswith(f"parts/records/{full_record().run_id}.json was skipped: ")
     assert reason in warnings[0]
     assert "\n" not in warnings[0]
+    assert len(warnings[0]) < 300
+
+
+def test_an_identity_that_is_too_deep_to_hash_is_skipped(tmp_path):
+    data = json.loads(full_record().to_json())
+    data["identity"]["config"] = "HERE"
+    deep = json.dumps(data).replace('"HERE"', 900 * '{"a":' + "1" + 900 * "}")
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "a.json").write_text(deep)
+    assert load_records(tmp_path) == ([], ["records/a.json was skipped: it is nested too deeply for a record"])
 
 
 def test_renamed_repeated_binary_and_unreadable_files_are_named(tmp_path):

@@ -141,9 +141,36 @@ def test_a_slice_is_scored_as_a_smaller_dataset(make_dataset):
     assert part.metrics["top1_loc_fullsup"] == 50
 
 
-def test_an_empty_slice_is_left_out(make_dataset):
+def empty_in(where, make_dataset, **scores):
+    """Score two images a split, a small and a middle one, two small ones in ``where``; return whole and slice."""
     small, middle = (0, 0, 3, 3), (0, 0, 9, 9)
-    splits = {"test": SplitScores(hits=hits_of([[1, 1, 1]])), "train-fullsup": SplitScores(hits=hits_of([[1, 1, 1]]))}
-    for test, fullsup in ((small, middle), (middle, small)):
-        dataset = make_dataset({"test": [[test]], "train-fullsup": [[fullsup]]}, size=(20, 20))
-        assert score_with_slices(splits, dataset, 20)[1] == {}
+    boxes = {split: [[small]] * 2 if split == where else [[small], [middle]] for split in ("test", "train-fullsup")}
+    dataset = make_dataset(boxes, size=(20, 20))
+    test = SplitScores(hits=hits_of([[1, 1, 1], [1, 1, 0]]), **scores)
+    fullsup = SplitScores(hits=hits_of([[1, 1, 1], [1, 0, 0]]))
+    whole, slices = score_with_slices({"test": test, "train-fullsup": fullsup}, dataset, 20)
+    return whole, slices["boxes_5_50"]
+
+
+def test_a_slice_has_the_thresholds_it_used(make_dataset):
+    whole, part = empty_in(None, make_dataset)
+    assert part.thresholds.keys() == whole.thresholds.keys() >= {"gt_known", "gt_known_fullsup"}
+    assert part.absent == whole.absent
+
+
+def test_a_slice_without_test_images_is_recorded_with_the_reason(make_dataset):
+    whole, part = empty_in("test", make_dataset)
+    assert (part.images, part.metrics, part.thresholds) == (0, {}, {})
+    assert part.absent == dict.fromkeys([*whole.metrics, *whole.absent], "no test image is in this slice")
+
+
+def test_a_slice_without_fullsup_images_has_the_oracles_only(make_dataset):
+    whole, part = empty_in("train-fullsup", make_dataset, ranks=np.array([0, 0]), num_classes=4)
+    assert part.images == 1
+    assert part.metrics["gt_known"] == part.metrics["top1_loc"] == part.metrics["top1_cls"] == 100
+    assert part.metrics["max_box_acc_v2"] == pytest.approx(200 / 3)
+    assert part.metrics.keys() == {key for key in whole.metrics if not key.endswith("_fullsup")}
+    assert part.thresholds.keys() == {key for key in whole.thresholds if not key.endswith("_fullsup")}
+    frozen = {key for key in whole.metrics if key.endswith("_fullsup")}
+    assert part.absent == whole.absent | dict.fromkeys(frozen, "no train-fullsup image is in this slice")
+    assert part.absent["top5_loc_fullsup"] == "top 5 of 4 classes says nothing"

@@ -1,6 +1,7 @@
 """Scoring maps made by anyone: one ``<image id>.npy`` per image, any size, any range. No torch here."""
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,17 +118,14 @@ def score_folder(source: MapSource, quiet: bool = False) -> tuple[BoxHits, dict[
 def _read(source: MapSource, image: str) -> npt.NDArray[np.float64]:
     """Read one map; one that is invalid and allowed comes back as NaN."""
     path = source.path(image)
-    try:
-        with path.open("rb") as file:
-            raw: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"the map '{path}' cannot be read as a .npy file: {str(error).splitlines()[0]}") from None
+    raw = _load(path)
     wanted = (source.side, source.side)
     if raw.ndim != 2 or raw.size == 0 or raw.dtype.kind not in "fiub":
         raise UserError(f"the map '{path}' holds {raw.dtype} {raw.shape}; expected one array of numbers (h, w)")
     if source.normalization == "none" and raw.shape != wanted:
         raise UserError(f"the map '{path}' is {raw.shape}; --normalization none expects the evaluation size {wanted}")
-    values = raw.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):  # an extended float may become infinity, which is refused next
+        values = raw.astype(np.float64)
     if not (np.abs(values) <= LARGEST).all():
         if source.allow_invalid:
             return np.full_like(values, np.nan)
@@ -139,6 +137,21 @@ def _read(source: MapSource, image: str) -> npt.NDArray[np.float64]:
         span = f"{values.min():g} to {values.max():g}"
         raise UserError(f"the map '{path}' has values from {span}; --normalization none expects them in [0, 1]")
     return values
+
+
+def _load(path: Path) -> npt.NDArray[Any]:
+    """Read a .npy file, whatever array it holds; no more memory is touched than the file has bytes."""
+    try:
+        # Damage can leave a header that Python parses, but not without remarks of its own.
+        with path.open("rb") as file, warnings.catch_warnings(action="ignore"):
+            array: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    except Exception as error:  # the header is a Python literal: damaged, it raises nearly anything, also MemoryError
+        reason = (str(error) or type(error).__name__).splitlines()[0][:120]
+        raise UserError(
+            f"the map '{path}' cannot be read as a .npy file ({reason}); expected one written by numpy.save, "
+            "so write it again"
+        ) from None
+    return array
 
 
 def _batches(maps: Sequence[npt.NDArray[np.float64]]) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
@@ -155,6 +168,6 @@ def _prepare(source: MapSource, batch: npt.NDArray[np.float64]) -> ScoreMaps:
     if source.normalization == "min-max":
         return prepare(batch, (source.side, source.side))
     invalid: npt.NDArray[np.bool_] = np.isnan(batch.min(axis=(1, 2)))
-    maps = quantize(np.where(invalid[:, None, None], 0.0, batch))
-    constant: npt.NDArray[np.bool_] = np.equal(maps.min(axis=(1, 2)), maps.max(axis=(1, 2)))
+    constant: npt.NDArray[np.bool_] = np.equal(batch.min(axis=(1, 2)), batch.max(axis=(1, 2)))  # False for NaN
+    maps = quantize(np.where((invalid | constant)[:, None, None], 0.0, batch))
     return ScoreMaps(maps=maps, constant=constant, invalid=invalid)

@@ -3,10 +3,8 @@
 Resolve what decides the numbers, name the run by it, train, score, write. Everything a run does is here in order.
 """
 
-import os
-import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,94 +20,47 @@ from wsolbench.data.cache import cached_images, default_cache_dir
 from wsolbench.data.registry import open_dataset
 from wsolbench.data.splits import SPLITS, Dataset, SplitName
 from wsolbench.engine.checkpoint import save_checkpoint
-from wsolbench.engine.device import determinism, device_name, peak_memory_mb, resolve_device, resolve_precision
+from wsolbench.engine.device import (
+    determinism,
+    device_name,
+    peak_memory_mb,
+    reset_peak_memory,
+    resolve_device,
+    resolve_precision,
+)
 from wsolbench.engine.fit import Fitted, fit
 from wsolbench.engine.infer import Inference, infer
 from wsolbench.engine.seeding import derive_seed
-from wsolbench.errors import UserError, unknown_name
+from wsolbench.errors import RunError, UserError, unknown_name
+from wsolbench.files import refuse_unwritable
 from wsolbench.method import Method
 from wsolbench.network import build_network
 from wsolbench.null_rows import write_null_rows
-from wsolbench.plugins import load_method
+from wsolbench.plugins import load_method, method_entry
 from wsolbench.protocols import PROTOCOL_VERSION, SplitScores, label_ranks
-from wsolbench.provenance import Clock, provenance
+from wsolbench.provenance import Clock, join_sessions, provenance
 from wsolbench.recipe import Recipe
 from wsolbench.record_schema import Record, identity_hash
 from wsolbench.records import read_record, record_path, write_hits, write_record
+from wsolbench.request import Request, option_name
 from wsolbench.scoring import BoxScorer, score_with_slices
 
 SCORED: tuple[SplitName, ...] = ("train-fullsup", "test")
 
-OF_OPTIONS = frozenset({"backbone", "weights", "precision", "world_size", "normalization"})
-"""Recipe fields that have an option of their own or a single value, and are not taken from ``--set``."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What the user asked for; None is "the default".
-
-    Attributes:
-        method: method's name.
-        dataset: dataset's name.
-        backbone: backbone's name.
-        data_root: where the images are.
-        data_options: the dataset's options, as text.
-        settings: fields of the method and of the recipe, as text.
-        recipe: recipe fields that have an option of their own, by value.
-        weights: ``imagenet``, ``none`` or a path; None: imagenet where torchvision has them, else none.
-        precision: ``auto``, ``bf16`` or ``fp32``.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        results: folder of records and runs.
-        resume: go on from a checkpoint, and return a record that is already there.
-        cache: folder of the decoded images.
-        save_maps: folder that gets each raw map as ``<split>/<image id>.npy``.
-        plugins: local method files.
-        quiet: plain progress lines.
-    """
-
-    method: str
-    dataset: str
-    backbone: str = "resnet50"
-    data_root: Path | None = None
-    data_options: Mapping[str, str] = field(default_factory=dict)
-    settings: Mapping[str, str] = field(default_factory=dict)
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    weights: str | None = None
-    precision: str = "auto"
-    device: str = "auto"
-    results: Path = Path("results")
-    resume: bool = True
-    cache: Path | None = None
-    save_maps: Path | None = None
-    plugins: Sequence[Path] = ()
-    quiet: bool = False
-
-    @property
-    def command(self) -> str:
-        """The command line that repeats this run."""
-        words = ["wsolbench", "run", self.method, self.dataset, "--backbone", self.backbone]
-        named: dict[str, Any] = {"data_root": self.data_root, "weights": self.weights, **self.recipe}
-        for name, value in named.items():
-            if isinstance(value, bool):
-                words += [_option(name)] if value else []
-            elif value is not None:
-                words += [_option(name), str(value)]
-        if self.precision != "auto":
-            words += ["--precision", self.precision]
-        repeated = {"--data-option": _pairs(self.data_options), "--set": _pairs(self.settings)}
-        repeated["--plugin"] = [str(path) for path in self.plugins]
-        words += [word for option, values in repeated.items() for value in values for word in (option, value)]
-        return shlex.join(words)
-
-
-def _option(name: str) -> str:
-    """Return the command-line option of a field."""
-    return "--" + name.replace("_", "-")
-
-
-def _pairs(values: Mapping[str, str]) -> list[str]:
-    """Return ``key=value`` texts."""
-    return [f"{key}={value}" for key, value in values.items()]
+OF_OPTIONS = frozenset(
+    (
+        "backbone",
+        "weights",
+        "precision",
+        "normalization",
+        "seed",
+        "epochs",
+        "image_size",
+        "feature_map",
+        "deterministic",
+    )
+)
+"""Recipe fields that have an option of their own and are not taken from ``--set``."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -163,7 +114,7 @@ def run(request: Request) -> Path:
     path = record_path(plan.identity, request.results)
     run_dir = request.results / "runs" / plan.run_id
     if request.save_maps is not None:
-        _refuse_unwritable("--save-maps", request.save_maps)
+        refuse_unwritable("--save-maps", request.save_maps)
     if request.resume and path.is_file():
         _refuse_damaged(path)
     else:
@@ -175,12 +126,14 @@ def run(request: Request) -> Path:
 
 def _run(plan: Plan, request: Request, clock: Clock, run_dir: Path) -> None:
     """Train, score and record."""
-    _refuse_unwritable("--results", request.results)
+    refuse_unwritable("--results", request.results)
     if not request.resume:
         (run_dir / "last.pt").unlink(missing_ok=True)
+    reset_peak_memory(plan.device)
     with determinism(plan.recipe.deterministic):
         method = build_method(plan)
         banks = _decode(plan, request)  # all of them now: a damaged test picture should not cost a training first
+        clock = join_sessions(run_dir / "sessions.log", clock, resumed=(run_dir / "last.pt").is_file())
         labels = torch.from_numpy(plan.dataset.images("train-weaksup").labels)
         fitted = fit(
             method,
@@ -198,7 +151,8 @@ def _run(plan: Plan, request: Request, clock: Clock, run_dir: Path) -> None:
     write_null_rows(plan.dataset, plan.recipe.image_size, record.map_size, request.results, command)
     write_hits(record_path(plan.identity, request.results).with_suffix(".npz"), **_hit_arrays(splits))
     write_record(record, request.results)
-    (run_dir / "last.pt").unlink(missing_ok=True)  # model.pt has its weights, and nothing is left to resume
+    for name in ("last.pt", "sessions.log"):  # model.pt has the weights, and nothing is left to resume
+        (run_dir / name).unlink(missing_ok=True)
 
 
 def make_plan(request: Request) -> Plan:
@@ -209,8 +163,10 @@ def make_plan(request: Request) -> Plan:
     trunk = backbone_entry(request.backbone)
     weights = request.weights or ("imagenet" if trunk.weights else "none")
     of_method = {entry.name for entry in fields(method.Config)}
-    of_recipe = {entry.name for entry in fields(Recipe)} - OF_OPTIONS
+    of_recipe = {entry.name for entry in fields(Recipe)} - OF_OPTIONS - {"world_size"}
     for name in request.settings:
+        if name in OF_OPTIONS:
+            raise UserError(f"{name} is not taken from --set; use {option_name(name)}")
         if name not in of_method | of_recipe:
             raise unknown_name("setting", name, of_method | of_recipe)
     chosen = {
@@ -233,7 +189,10 @@ def make_plan(request: Request) -> Plan:
         "recipe": as_dict(recipe),
         "fingerprints": {split: dataset.fingerprint(split) for split in SPLITS},
         "protocol": PROTOCOL_VERSION,
+        "device_type": device.type,  # random numbers are drawn there, and differ from one kind of device to another
     }
+    if (content := method_entry(request.method, request.plugins).content_hash()) is not None:
+        identity["plugin"] = content
     return Plan(
         method=method,
         config=config,
@@ -280,9 +239,21 @@ def score_split(method: Method[Any], plan: Plan, split: SplitName, images: Image
     with BoxScorer(annotations, plan.recipe.image_size) as scorer:
         inference = infer(method, images, labels, scorer.submit, label=f"{method.name}, {split}", quiet=quiet)
         hits = scorer.hits()
-    ranks = label_ranks(inference.logits, annotations.labels)
+    ranks = _ranks(inference.logits, annotations.labels, split)
     scores = SplitScores(hits=hits, ranks=ranks, num_classes=len(plan.dataset.class_names))
     return ScoredSplit(scores=scores, inference=inference)
+
+
+def _ranks(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], split: SplitName) -> npt.NDArray[np.int64]:
+    """Return the labels' ranks; an image with NaN among its logits is wrong at every k."""
+    finite = np.asarray(np.isfinite(logits).all(axis=1), dtype=bool)
+    if not finite.any():
+        raise RunError(
+            f"no image of {split} has finite logits: training diverged; lower the learning rate (--set lr=...)"
+        )
+    ranks = label_ranks(np.where(finite[:, None], logits, 0), labels)
+    ranks[~finite] = logits.shape[1]
+    return ranks
 
 
 def _refuse_damaged(path: Path) -> None:
@@ -291,15 +262,6 @@ def _refuse_damaged(path: Path) -> None:
         read_record(path)
     except ValueError as error:
         raise UserError(f"'{path}' is there but unusable: {error}; move it away or use --no-resume") from None
-
-
-def _refuse_unwritable(option: str, folder: Path) -> None:
-    """Raise UserError if a folder cannot be written to or made: better now than after the training."""
-    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise UserError(
-            f"{option} {folder} cannot be written: '{nearest}' is a file or not yours; choose another folder"
-        )
 
 
 def _keep(method: Method[Any], plan: Plan, splits: Mapping[SplitName, ScoredSplit], run_dir: Path) -> None:
@@ -328,10 +290,13 @@ def _record(plan: Plan, fitted: Fitted, splits: Mapping[SplitName, ScoredSplit],
         for split, scored in splits.items()
         for kind in ("constant", "invalid")
     }
+    for split, scored in splits.items():
+        counts[f"invalid_logits_{split}"] = int((~np.isfinite(scored.inference.logits).all(axis=1)).sum())
     height, width = splits["test"].inference.raw_maps.shape[1:]
     return Record(
         identity=plan.identity,
         trainable=True,
+        headline=plan.dataset.headline,
         metrics=scores.metrics,
         thresholds=scores.thresholds,
         absent=scores.absent,

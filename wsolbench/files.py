@@ -1,8 +1,10 @@
-"""Writing files so that a reader, or a crash, never meets half of one."""
+"""Writing files so that a reader, or a crash, never meets half of one, and knowing early that it will not work."""
 
 import os
 import secrets
 from pathlib import Path
+
+from wsolbench.errors import UserError
 
 
 def atomic_write(path: Path, data: bytes) -> None:
@@ -42,3 +44,40 @@ def atomic_write(path: Path, data: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def refuse_unwritable(option: str, folder: Path) -> None:
+    """Refuse a folder that cannot be written to or made: better now than after hours of work.
+
+    Args:
+        option: the option that named it, for the error.
+        folder: where files shall be written; need not exist.
+
+    Raises:
+        UserError: it, or the nearest folder above it that exists, is a file or not writable.
+    """
+    # os.path.exists(): that of Path raises for a place inside a folder that one may not enter.
+    nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(
+            f"{option} {folder} cannot be written: '{nearest}' is a file or not yours; choose another folder"
+        )
+
+
+def refuse_unwritable_file(option: str, path: Path) -> None:
+    """Refuse a file that :func:`atomic_write` could not write.
+
+    Args:
+        option: the option that named it, for the error.
+        path: the file; need not exist.
+
+    Raises:
+        UserError: it is a folder, or its folder cannot be written to or made.
+
+    >>> refuse_unwritable_file("--json", Path("."))
+    Traceback (most recent call last):
+    wsolbench.errors.UserError: --json . is a folder; expected the name of a file to write
+    """
+    if os.path.isdir(path):
+        raise UserError(f"{option} {path} is a folder; expected the name of a file to write")
+    refuse_unwritable(option, path.parent)

@@ -1,7 +1,8 @@
 """The leaderboard written down: markdown and CSV from the model, the generated files, and what is behind one record."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,8 @@ from tabulate import tabulate
 from wsolbench.errors import UserError
 from wsolbench.files import atomic_write
 from wsolbench.leaderboard_model import V2, Key, Leaderboard, Row, Score, Section, Table, build, flatten
-from wsolbench.records import Record, load_records, record_files
+from wsolbench.record_schema import REFERENCE_ROW
+from wsolbench.records import Record, Slice, load_records, record_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,9 +63,9 @@ COLUMNS = (
     Column(title="Top-1 Loc (fullsup t)", key=("", "top1_loc_fullsup")),
     Column(title="GT-known", key=("", "gt_known")),
     Column(title="GT-known (fullsup t)", key=("", "gt_known_fullsup")),
-    Column(title="V2", key=V2),
+    Column(title="V2", key=("", V2)),
     Column(title="V2 (fullsup t)", key=("", "max_box_acc_v2_fullsup")),
-    Column(title="V2, boxes 5–50 %", key=(SLICE, "max_box_acc_v2")),
+    Column(title="V2, boxes 5–50 %", key=(SLICE, V2)),
 )
 
 
@@ -71,9 +73,20 @@ COLUMNS = (
 
 
 def columns(table: Table) -> list[Column]:
-    """Return the columns for which some row has a number or a reason for having none."""
-    rows = (*table.rows, *table.nulls)
-    return [column for column in COLUMNS if any(row.mentions(column.key) for row in rows)]
+    """Return the columns for which some row has a number or a reason for having none.
+
+    The column that ranks the rows comes first among those of localisation.
+    """
+    rows, ranking = (*table.rows, *table.nulls), headline(table)
+    known = COLUMNS if ranking in COLUMNS else (*COLUMNS, ranking)
+    shown = [column for column in known if any(row.mentions(column.key) for row in rows)]
+    return sorted(shown, key=lambda column: (not column.key[1].endswith("_cls"), column != ranking))
+
+
+def headline(table: Table) -> Column:
+    """Return the column that ranks the rows."""
+    key = table.section.headline
+    return next((column for column in COLUMNS if column.key == key), Column(title=f"V2, {key[0]}", key=key))
 
 
 def title(section: Section) -> str:
@@ -93,15 +106,18 @@ def title(section: Section) -> str:
 
 def caption(table: Table) -> str:
     """Return the sentences that say what the numbers are, in plain text."""
-    section = table.section
+    section, shown, ranking = table.section, columns(table), headline(table)
     counts = sorted({row.n for row in table.rows})
     images = {split: f"{section.images[split]:,} images" if split in section.images else "?" for split in SPLITS}
+    below = f", nor means that do not exceed {REFERENCE_ROW}'s" if _reference(table) else ""
     parts = [
         f"Protocol version {section.protocol}, scored on test ({images['test']}).",
-        "Percent, mean ± sample standard deviation over n seeds; best bold, second best italic, null rows not ranked.",
+        "Percent, mean ± sample standard deviation over n seeds; best bold, second best italic,"
+        f" null rows not ranked{below}.",
+        *([f"Ranked by “{ranking.title}”."] if ranking in shown else []),
         "Localisation columns are oracles: their threshold t is the best one on test itself.",
     ]
-    if any(column.key[1].endswith("_fullsup") for column in columns(table)):
+    if any(column.key[1].endswith("_fullsup") for column in shown):
         parts.append(f"fullsup t: the threshold was chosen on train-fullsup ({images['train-fullsup']}) and frozen.")
     inside = [count for row in (*table.rows, *table.nulls) if (count := row.images(SLICE)) is not None]
     if inside:
@@ -114,16 +130,27 @@ def caption(table: Table) -> str:
     return " ".join(parts)
 
 
-def mark(rows: Sequence[Row], key: Key) -> dict[str, int]:
+def mark(table: Table, key: Key) -> dict[str, int]:
     """Rank the rows that have a metric: label -> 1 for the best, 2 for the second best.
 
-    Rows that print the same mean share a rank. A single row is not ranked: it has beaten nobody.
+    Rows that print the same mean share a rank. A single row is not ranked: it has beaten nobody. Nor is a row whose
+    mean, as printed, does not exceed that of the ``center`` row (PROTOCOL: null rows), where it has the metric.
     """
-    means = {row.label: round(score.mean, 2) for row in rows if (score := row.score(key)) is not None}
+    means = _means(table.rows, key)
     if len(means) < 2:
         return {}
-    best = sorted(set(means.values()), reverse=True)[:2]
+    floor = max(_means(_reference(table), key).values(), default=-math.inf)
+    best = sorted({mean for mean in means.values() if mean > floor}, reverse=True)[:2]
     return {label: best.index(mean) + 1 for label, mean in means.items() if mean in best}
+
+
+def _means(rows: Iterable[Row], key: Key) -> dict[str, float]:
+    """Return label -> mean as printed, for the rows that have the metric."""
+    return {row.label: round(score.mean, 2) for row in rows if (score := row.score(key)) is not None}
+
+
+def _reference(table: Table) -> list[Row]:
+    return [row for row in table.nulls if row.method == REFERENCE_ROW]
 
 
 # --- markdown ---------------------------------------------------------------------------------------------------------
@@ -139,7 +166,7 @@ def to_markdown(board: Leaderboard) -> str:
 
 def _markdown_table(table: Table) -> str:
     shown = columns(table)
-    marks = {column.key: mark(table.rows, column.key) for column in shown}
+    marks = {column.key: mark(table, column.key) for column in shown}
     notes: dict[str, int] = {}
 
     def line(row: Row, ranked: bool) -> list[str]:
@@ -283,14 +310,14 @@ def _fields(values: Mapping[str, Any]) -> str:
 
 
 def _metric_lines(record: Record) -> str:
-    """Write the metrics in percent with the thresholds they used, the slices, and why others are absent."""
-    rows = [
-        [name, f"{value:.2f}", f"{record.thresholds[name]:.3f}" if name in record.thresholds else ""]
-        for name, value in record.metrics.items()
-    ]
-    rows += [[f"{name} ({record.absent[name]})", "–", ""] for name in record.absent]
-    for name, part in record.slices.items():
-        for key, value in part.metrics.items():
-            rows.append([f"{key} on {name} ({part.images:,} images)", f"{value:.2f}", ""])
+    """Write the metrics in percent with the thresholds they used, also on the slices, and why others are absent."""
+    parts: list[tuple[str, Record | Slice]] = [("", record)]
+    parts += [(f" on {name} ({part.images:,} images)", part) for name, part in record.slices.items()]
+    rows = []
+    for where, part in parts:
+        for name, value in part.metrics.items():
+            t = f"{part.thresholds[name]:.3f}" if name in part.thresholds else ""
+            rows.append([name + where, f"{value:.2f}", t])
+        rows += [[f"{name}{where} ({reason})", "–", ""] for name, reason in part.absent.items()]
     align = ("left", "right", "right")
     return tabulate(rows, headers=["metric", "percent", "t"], disable_numparse=True, colalign=align)

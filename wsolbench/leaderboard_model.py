@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wsolbench.record_schema import Record, canonical, identity_hash
+from wsolbench.record_schema import Record, Slice, canonical, identity_hash
 
 NO_BACKBONE = "none"
 """The backbone's name in the record of a null row."""
@@ -18,9 +18,11 @@ NO_BACKBONE = "none"
 Key = tuple[str, str]
 """(slice name, metric key); the slice of all test images is the empty text."""
 
+V2 = "max_box_acc_v2"
+"""The metric that ranks the rows, on the slice that the dataset chose for it."""
 
-V2: Key = ("", "max_box_acc_v2")
-"""What rows are sorted by."""
+_OF_ROW = ("method", "config", "plugin")
+"""What of the identity tells the rows of a table apart, seeds aside; ``plugin`` is there for methods from a file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +72,14 @@ class Row:
     def mentions(self, key: Key) -> bool:
         """Whether a seed has the metric or says why not."""
         part, name = key
-        return any(name in _metrics(record, part) or (not part and name in record.absent) for record in self.records)
+        found = [_part(record, part) for record in self.records]
+        return any(name in scored.metrics or name in scored.absent for scored in found if scored)
 
     def keys(self) -> list[Key]:
         """Return what at least one seed has, or says why not; sorted."""
-        keys = {("", name) for record in self.records for name in (*record.metrics, *record.absent)}
-        parts = [item for record in self.records for item in record.slices.items()]
-        return sorted(keys | {(part, name) for part, values in parts for name in values.metrics})
+        parts: list[tuple[str, Record | Slice]] = [("", record) for record in self.records]
+        parts += [item for record in self.records for item in record.slices.items()]
+        return sorted({(part, name) for part, scored in parts for name in (*scored.metrics, *scored.absent)})
 
     def score(self, key: Key) -> Score | None:
         """Return mean and sample standard deviation over the seeds that have the metric, None if none has it."""
@@ -117,6 +120,7 @@ class Section:
         image_size: side of the evaluation size in pixels.
         map_size: (h, w) of the raw maps.
         protocol: version.
+        headline: what rows are ranked by.
         differences: what tells the section from others of the same title: field -> value as text.
     """
 
@@ -129,12 +133,13 @@ class Section:
     image_size: int
     map_size: tuple[int, int]
     protocol: str
+    headline: Key
     differences: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A section, its rows by falling V2, and below them the null rows, which are not ranked."""
+    """A section, its rows from the best headline value down, and below them the null rows, which are not ranked."""
 
     section: Section
     rows: tuple[Row, ...]
@@ -179,15 +184,19 @@ def build(records: Iterable[Record], warnings: Sequence[str] = ()) -> Leaderboar
             beside.setdefault(canonical(_shared(null)), []).append(null)
     first = {key: (groups.get(key) or beside[key])[0] for key in beside}
     tables = [
-        Table(section=section, rows=_rows(groups.get(key, [])), nulls=_rows(_distinct(beside[key])))
+        Table(
+            section=section,
+            rows=_rows(groups.get(key, []), section.headline),
+            nulls=_rows(_distinct(beside[key]), section.headline),
+        )
         for key, section in _sections(first).items()
     ]
     return Leaderboard(tables=tuple(tables), warnings=tuple(warnings))
 
 
 def _shared(record: Record) -> dict[str, Any]:
-    """Return what all rows of a table share: the identity without method, config and seed, with the map size."""
-    shared = {key: value for key, value in record.identity.items() if key not in ("method", "config")}
+    """Return what all rows of a table share: the identity without method and seed, with the map size."""
+    shared = {key: value for key, value in record.identity.items() if key not in _OF_ROW}
     shared["recipe"] = {key: value for key, value in record.identity["recipe"].items() if key != "seed"}
     shared["map_size"] = list(record.map_size)
     return shared
@@ -219,14 +228,16 @@ def _distinct(nulls: Iterable[Record]) -> list[Record]:
     return list(kept.values())
 
 
-def _rows(records: Iterable[Record]) -> tuple[Row, ...]:
-    """Make one row per (method, config), by falling V2; rows without it last, by label."""
+def _rows(records: Iterable[Record], headline: Key) -> tuple[Row, ...]:
+    """Make one row per (method, config), by falling headline value; rows without it last, by label."""
     groups: defaultdict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
-        groups[record.identity["method"], canonical(record.identity["config"])].append(record)
+        own = {name: record.identity[name] for name in _OF_ROW if name in record.identity}
+        groups[own.pop("method"), canonical(own)].append(record)
     configs: defaultdict[str, dict[str, Mapping[str, str]]] = defaultdict(dict)
     for (method, config), members in groups.items():
-        configs[method][config] = flatten(members[0].identity["config"])
+        plugin = {"plugin": members[0].identity["plugin"]} if "plugin" in members[0].identity else {}
+        configs[method][config] = flatten({**members[0].identity["config"], **plugin})
     differ = {method: varying(group) for method, group in configs.items()}
     rows = [
         Row(
@@ -235,25 +246,27 @@ def _rows(records: Iterable[Record]) -> tuple[Row, ...]:
         )
         for (method, config), members in groups.items()
     ]
-    return tuple(sorted(rows, key=_rank))
+    return tuple(sorted(rows, key=lambda row: _rank(row, headline)))
 
 
-def _rank(row: Row) -> tuple[float, str]:
-    score = row.score(V2)
+def _rank(row: Row, headline: Key) -> tuple[float, str]:
+    score = row.score(headline)
     return (math.inf if score is None else -score.mean, row.label)
 
 
+def _part(record: Record, part: str) -> Record | Slice | None:
+    """Return the slice, the record itself for the empty text, None where the slice was not scored."""
+    return record.slices.get(part) if part else record
+
+
 def _metrics(record: Record, part: str) -> Mapping[str, float]:
-    """Return the metrics of a slice, or of all test images for the empty text."""
-    if not part:
-        return record.metrics
-    return record.slices[part].metrics if part in record.slices else {}
+    scored = _part(record, part)
+    return scored.metrics if scored else {}
 
 
 def _reason(record: Record, part: str, name: str) -> str:
-    if part in record.slices and record.slices[part].images == 0:
-        return "no test image is in this slice"
-    return record.absent.get(name, "not recorded")
+    scored = _part(record, part)
+    return scored.absent.get(name, "not recorded") if scored else "not recorded"
 
 
 def _sample_std(values: Sequence[float], mean: float) -> float | None:
@@ -300,6 +313,7 @@ def _section(record: Record, differences: Mapping[str, str]) -> Section:
         image_size=identity["recipe"]["image_size"],
         map_size=record.map_size,
         protocol=identity["protocol"],
+        headline=(record.headline, V2),
         differences=differences,
     )
 

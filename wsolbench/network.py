@@ -56,7 +56,7 @@ class Network(nn.Module):
         points: point name -> channels, early to late, the head's points last.
         roles: named groups of points, such as ``insertion``.
         num_classes: number of classes K.
-        pretrained: names of the parameters that came from a weight file; see :mod:`wsolbench.backbones.weights`.
+        pretrained: names of the trunk parameters that came from a weight file; see :mod:`wsolbench.backbones.weights`.
     """
 
     def __init__(self, backbone: Backbone, head: GapHead, num_classes: int) -> None:

@@ -23,8 +23,8 @@ from wsolbench.protocols import (
     prepare,
 )
 from wsolbench.provenance import Clock, provenance
-from wsolbench.record_schema import Record
-from wsolbench.records import record_path, write_record
+from wsolbench.record_schema import REFERENCE_ROW, Record
+from wsolbench.records import read_record, record_path, write_record
 from wsolbench.scoring import BoxScorer, scaled_boxes, score_with_slices
 
 Floats = npt.NDArray[np.float64]
@@ -47,7 +47,7 @@ def _ceiling(annotations: Annotations, side: int, map_size: tuple[int, int]) -> 
     return [ceiling_map(boxes, (side, side), map_size) for boxes in per_image]
 
 
-NULL_ROWS: dict[str, Maps] = {"center": _center, "full-image": _full_image, "ceiling": _ceiling}
+NULL_ROWS: dict[str, Maps] = {REFERENCE_ROW: _center, "full-image": _full_image, "ceiling": _ceiling}
 _CHUNK = 256
 
 
@@ -78,10 +78,19 @@ def write_null_rows(dataset: Dataset, side: int, map_size: tuple[int, int], resu
             "protocol": PROTOCOL_VERSION,
         }
         path = record_path(identity, results)
-        if not path.is_file():
+        if not _usable(path):
             write_record(_record(identity, maps, dataset, side, map_size, command), results)
         paths.append(path)
     return paths
+
+
+def _usable(path: Path) -> bool:
+    """Whether a record is there and can be read."""
+    try:
+        read_record(path)
+    except ValueError:
+        return False
+    return True
 
 
 def _record(
@@ -100,6 +109,7 @@ def _record(
     return Record(
         identity=identity,
         trainable=False,
+        headline=dataset.headline,
         metrics=scores.metrics,
         thresholds=scores.thresholds,
         absent=dict.fromkeys(scores.absent, "it does not classify"),

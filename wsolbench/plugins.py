@@ -1,6 +1,7 @@
 """Finding methods: built-ins by file, third parties by entry point, local files by path. Listing imports nothing."""
 
 import ast
+import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,12 @@ class MethodEntry:
     name: str
     origin: str
     module: str = ""
+
+    def content_hash(self) -> str | None:
+        """Return the hash of a local file, 16 hex digits, which no commit of this project stands for; else None."""
+        if self.module:
+            return None
+        return hashlib.sha256(Path(self.origin).read_bytes()).hexdigest()[:16]
 
     def summary(self) -> str:
         """Return the first line of the file's docstring, without importing it; empty for an entry point."""

@@ -7,6 +7,8 @@ that was edited by hand is too. :mod:`wsolbench.records` writes and finds the fi
 import hashlib
 import json
 import math
+import reprlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -14,6 +16,9 @@ from typing import Any, TypeVar
 
 SCHEMA_VERSION = 1
 """Version of the file format; a record of another version is named and skipped."""
+
+REFERENCE_ROW = "center"
+"""Method of the null row that a method must exceed to be ranked (PROTOCOL: null rows)."""
 
 T = TypeVar("T")
 
@@ -24,11 +29,15 @@ class Slice:
 
     Attributes:
         images: number of images in the slice.
-        metrics: percent, keyed as in :class:`Record`.
+        metrics: percent, in 0..100, keyed as in :class:`Record`.
+        thresholds: metric key -> the operating threshold t it used, in [0, 1).
+        absent: metric key -> why it could not be computed.
     """
 
     images: int
     metrics: Mapping[str, float]
+    thresholds: Mapping[str, float]
+    absent: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +80,12 @@ class Record:
             of the evaluation size in pixels), ``fingerprints`` (split -> hash), ``protocol`` (version). More keys are
             allowed and count.
         trainable: False for a baseline that learns nothing.
-        metrics: percent, keyed as in DESIGN (``max_box_acc_v2_iou50_fullsup``); finite.
+        headline: the slice whose V2 ranks the tables; empty: all test images.
+        metrics: percent, in 0..100, keyed as in DESIGN (``max_box_acc_v2_iou50_fullsup``).
         thresholds: metric key -> the operating threshold t it used, in [0, 1).
         absent: metric key -> why it could not be computed.
         slices: slice name -> the same metrics on a part of the test images.
-        images: split -> number of images.
+        images: split -> number of images, at least one split and one image.
         counts: what happened how often, such as ``constant_maps``.
         map_size: (h, w) of the raw maps.
         provenance: commit, versions, device, cost, command.
@@ -84,6 +94,7 @@ class Record:
 
     identity: Mapping[str, Any]
     trainable: bool
+    headline: str
     metrics: Mapping[str, float]
     thresholds: Mapping[str, float]
     absent: Mapping[str, str]
@@ -120,19 +131,30 @@ class Record:
             ValueError: it is not a record of this schema version, or was damaged or edited; a clause that says how.
         """
         try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise ValueError(f"it is not valid JSON ({error})") from None
-        if not isinstance(data, dict) or "schema" not in data:
-            raise ValueError("it is not a wsolbench record (it has no 'schema')")
-        version = data.pop("schema")
-        if version != SCHEMA_VERSION:
-            raise ValueError(f"its schema version is {version!r}, this wsolbench reads {SCHEMA_VERSION}")
-        stated = data.pop("run_id", None)
-        record = Record(**_checked(data, _RECORD, "field"))
-        if stated != record.run_id:
-            raise ValueError(f"its run_id is {stated!r} but its identity hashes to '{record.run_id}'; was it edited?")
-        return record
+            return _parsed(text)
+        except RecursionError:
+            raise ValueError("it is nested too deeply for a record") from None
+
+
+def _parsed(text: str) -> Record:
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"it is not valid JSON ({error})") from None
+    if not isinstance(data, dict) or "schema" not in data:
+        raise ValueError("it is not a wsolbench record (it has no 'schema')")
+    version = data.pop("schema")
+    if version != SCHEMA_VERSION:
+        raise ValueError(f"its schema version is {reprlib.repr(version)}, this wsolbench reads {SCHEMA_VERSION}")
+    stated = data.pop("run_id", None)
+    record = Record(**_checked(data, _RECORD))
+    if record.headline and record.headline not in record.slices:
+        raise _bad("headline", "the name of a slice or an empty text", record.headline)
+    if stated != record.run_id:
+        raise ValueError(
+            f"its run_id is {reprlib.repr(stated)} but its identity hashes to '{record.run_id}'; was it edited?"
+        )
+    return record
 
 
 # --- identity -----------------------------------------------------------------------------------------------
@@ -198,18 +220,18 @@ def _finite_or_none(value: float | None) -> float | None:
 Check = Callable[[Any, str], Any]
 
 
-def _checked(data: Any, checks: Mapping[str, Check], what: str, where: str = "") -> dict[str, Any]:  # noqa: ANN401
+def _checked(data: Any, checks: Mapping[str, Check], where: str = "") -> dict[str, Any]:  # noqa: ANN401
     """Check an object that must have exactly the fields of ``checks``."""
     data = _kind(dict)(data, where.rstrip("."))
     for name in checks.keys() - data.keys():
-        raise ValueError(f"the {what} '{where}{name}' is missing")
+        raise ValueError(f"the field {where + name!r} is missing")
     for name in data.keys() - checks.keys():
-        raise ValueError(f"it has an unknown {what} '{where}{name}'")
+        raise ValueError(f"it has an unknown field {where + name!r}")
     return {name: check(data[name], f"{where}{name}") for name, check in checks.items()}
 
 
 def _bad(where: str, expected: str, value: object) -> ValueError:
-    return ValueError(f"'{where}' is {value!r}, expected {expected}")
+    return ValueError(f"{where!r} is {reprlib.repr(value)}, expected {expected}")
 
 
 def _kind(kind: type[T], optional: bool = False) -> Callable[[Any, str], T]:
@@ -222,14 +244,23 @@ def _kind(kind: type[T], optional: bool = False) -> Callable[[Any, str], T]:
     return check
 
 
-def _number(value: Any, where: str) -> float:  # noqa: ANN401
-    if type(value) in (int, float) and math.isfinite(value):
-        return value  # type: ignore[no-any-return]
-    raise _bad(where, "a finite number", value)
+def _number(low: float, high: float, expected: str, optional: bool = False) -> Check:
+    # Compared, not converted: JSON has whole numbers that are too large for a float. NaN is in no range.
+    def check(value: Any, where: str) -> float | None:  # noqa: ANN401
+        if type(value) in (int, float) and low <= value <= high or (optional and value is None):
+            return value  # type: ignore[no-any-return]
+        raise _bad(where, expected + (" or null" if optional else ""), value)
+
+    return check
 
 
-def _optional_number(value: Any, where: str) -> float | None:  # noqa: ANN401
-    return None if value is None else _number(value, where)
+def _whole(least: int, expected: str) -> Check:
+    def check(value: Any, where: str) -> int:  # noqa: ANN401
+        if type(value) is int and value >= least:
+            return value
+        raise _bad(where, expected, value)
+
+    return check
 
 
 def _each(check: Check) -> Check:
@@ -239,12 +270,23 @@ def _each(check: Check) -> Check:
     return check_all
 
 
-def _numbers(value: Any, where: str) -> dict[str, Any]:  # noqa: ANN401
-    # Nearly all of a record is numbers: for thousands of records a call for each would take longer than the parsing.
-    if type(value) is dict and {*map(type, value.values())} <= {int, float} and all(map(math.isfinite, value.values())):
-        return value
-    checked: dict[str, Any] = _each(_number)(value, where)
-    return checked
+def _numbers(low: float, high: float, expected: str) -> Check:
+    slowly = _each(_number(low, high, expected))
+
+    def check(value: Any, where: str) -> Any:  # noqa: ANN401
+        # Nearly all of a record is numbers: for thousands of records a call for each would outlast the parsing.
+        plain = type(value) is dict and {*map(type, value.values())} <= {int, float}
+        if plain and all(low <= number <= high for number in value.values()):
+            return value
+        return slowly(value, where)
+
+    return check
+
+
+def _images(value: Any, where: str) -> Any:  # noqa: ANN401
+    if value == {}:
+        raise _bad(where, "the number of images of at least one split", value)
+    return _each(_whole(1, "a whole number of images, at least 1"))(value, where)
 
 
 def _identity(value: Any, where: str) -> dict[str, Any]:  # noqa: ANN401
@@ -259,7 +301,7 @@ def _identity(value: Any, where: str) -> dict[str, Any]:  # noqa: ANN401
 
 
 def _map_size(value: Any, where: str) -> tuple[int, int]:  # noqa: ANN401
-    if isinstance(value, list) and len(value) == 2 and all(type(side) is int for side in value):
+    if isinstance(value, list) and len(value) == 2 and all(type(side) is int and side > 0 for side in value):
         return value[0], value[1]
     raise _bad(where, "[height, width]", value)
 
@@ -270,36 +312,40 @@ def _history(value: Any, where: str) -> list[dict[str, float | None]]:  # noqa: 
         known = epoch
         if isinstance(epoch, dict) and None in epoch.values():
             known = {key: item for key, item in epoch.items() if item is not None}
-        _numbers(known, f"{where}[{index}]")
+        _FINITE(known, f"{where}[{index}]")
     return epochs
 
 
-_TEXT, _COUNTS = _kind(str), _each(_kind(int))
+_TEXT, _TEXTS = _kind(str), _each(_kind(str))
+_COUNT = _whole(0, "a whole number, at least 0")
+_ANY_NUMBER = (-sys.float_info.max, sys.float_info.max, "a finite number")
+_FINITE, _PERCENT = _numbers(*_ANY_NUMBER), _numbers(0, 100, "a number in 0..100")
+_THRESHOLDS = _numbers(0, math.nextafter(1, 0), "a number in [0, 1)")
 _IDENTITY: Mapping[str, Check] = {
     **dict.fromkeys(("method", "backbone", "dataset", "protocol"), _TEXT),
     **dict.fromkeys(("config", "dataset_options", "recipe"), _kind(dict)),
-    "fingerprints": _each(_TEXT),
+    "fingerprints": _TEXTS,
 }
-_SLICE: Mapping[str, Check] = {"images": _kind(int), "metrics": _numbers}
+_SCORES: Mapping[str, Check] = {"metrics": _PERCENT, "thresholds": _THRESHOLDS, "absent": _TEXTS}
+_SLICE: Mapping[str, Check] = {"images": _COUNT, **_SCORES}
 _PROVENANCE: Mapping[str, Check] = {
     **{field.name: _TEXT for field in fields(Provenance)},
     "commit": _kind(str, optional=True),
     "dirty": _kind(bool, optional=True),
-    "versions": _each(_TEXT),
-    "wall_s": _number,
-    "train_images_per_s": _optional_number,
-    "peak_memory_mb": _optional_number,
+    "versions": _TEXTS,
+    "wall_s": _number(*_ANY_NUMBER),
+    "train_images_per_s": _number(*_ANY_NUMBER, optional=True),
+    "peak_memory_mb": _number(*_ANY_NUMBER, optional=True),
 }
 _RECORD: Mapping[str, Check] = {
     "identity": _identity,
     "trainable": _kind(bool),
-    "metrics": _numbers,
-    "thresholds": _numbers,
-    "absent": _each(_TEXT),
-    "slices": _each(lambda value, where: Slice(**_checked(value, _SLICE, "field", f"{where}."))),
-    "images": _COUNTS,
-    "counts": _COUNTS,
+    "headline": _TEXT,
+    **_SCORES,
+    "slices": _each(lambda value, where: Slice(**_checked(value, _SLICE, f"{where}."))),
+    "images": _images,
+    "counts": _each(_COUNT),
     "map_size": _map_size,
-    "provenance": lambda value, where: Provenance(**_checked(value, _PROVENANCE, "field", f"{where}.")),
+    "provenance": lambda value, where: Provenance(**_checked(value, _PROVENANCE, f"{where}.")),
     "history": _history,
 }

@@ -1,6 +1,6 @@
 """Scoring a split: boxes against annotations, beside whatever makes the maps. No torch here."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
@@ -92,16 +92,32 @@ def score_with_slices(
         side: side of the evaluation size in pixels.
 
     Returns:
-        The metrics of the whole split, and those of every slice that has images in both splits.
+        The metrics of the whole split, and those of every slice; what a slice without images cannot have is absent,
+        with the reason.
     """
-    slices: dict[str, Slice] = {}
     masks = {split: slice_masks(dataset.annotations(split), side) for split in splits}
+    whole = score(splits["test"], splits["train-fullsup"])
+    slices = {}
     for name in SLICES:
-        inside = {split: masks[split][name] for split in splits}
-        if all(mask.any() for mask in inside.values()):
-            part = score(*(splits[split].select(inside[split]) for split in ("test", "train-fullsup")))
-            slices[name] = Slice(images=part.images, metrics=part.metrics)
-    return score(splits["test"], splits["train-fullsup"]), slices
+        parts = {split: _select(splits[split], masks[split][name]) for split in splits}
+        slices[name] = _score_slice(parts["test"], parts["train-fullsup"], (*whole.metrics, *whole.absent))
+    return whole, slices
+
+
+def _select(scores: SplitScores, mask: npt.NDArray[np.bool_]) -> SplitScores | None:
+    return scores.select(mask) if mask.any() else None
+
+
+def _score_slice(test: SplitScores | None, fullsup: SplitScores | None, keys: Iterable[str]) -> Slice:
+    """Score a slice of ``test``, None where it has no image; ``keys`` are those of the whole split."""
+    if test is None:
+        return Slice(images=0, metrics={}, thresholds={}, absent=dict.fromkeys(keys, "no test image is in this slice"))
+    part = score(test, fullsup)
+    absent = dict(part.absent)
+    if fullsup is None:
+        frozen = [key for key in absent if key.removesuffix("_fullsup") in part.metrics]
+        absent |= dict.fromkeys(frozen, "no train-fullsup image is in this slice")
+    return Slice(images=part.images, metrics=part.metrics, thresholds=part.thresholds, absent=absent)
 
 
 def slice_masks(annotations: Annotations, side: int) -> dict[str, npt.NDArray[np.bool_]]:

@@ -155,6 +155,54 @@ def test_evaluate_of_saved_maps_gives_the_records_numbers(cli, arguments, finish
     assert "absent: gt_known_fullsup (no score maps of train-fullsup" in fullsup.out
 
 
+def test_evaluate_scores_at_the_size_of_the_dataset_that_was_trained_on(cli, arguments, tmp_path):
+    options = (*arguments.tiny, "--data-option", "size=96")
+    done = cli("run", "cam", "parts", *options, *arguments.fast, "--epochs", "1", "--save-maps", "maps")
+    assert done.status == 0, done.err
+    record = read_record(tmp_path / done.out.splitlines()[-1].removeprefix("record: "))
+    words = ("evaluate", "maps/test", "parts", *options, "--fullsup-maps", "maps/train-fullsup", "--quiet")
+    assert cli(*words, "--json", "own.json").status == 0
+    body = json.loads((tmp_path / "own.json").read_text())
+    assert body["image_size"] == record.identity["recipe"]["image_size"] == 96
+    assert body["metrics"] == {name: record.metrics[name] for name in body["metrics"]}
+    assert body["thresholds"] == {name: record.thresholds[name] for name in body["thresholds"]}
+    assert "max_box_acc_v2_fullsup" in body["metrics"]
+    assert cli(*words, "--image-size", "64", "--json", "small.json").status == 0
+    assert json.loads((tmp_path / "small.json").read_text())["image_size"] == 64
+
+
+def test_evaluate_warns_of_splits_that_overlap(cli, metadata, save_maps, tmp_path):
+    for name in ("image_ids.txt", "class_labels.txt", "image_sizes.txt", "localization.txt"):
+        path = metadata.folder / "val" / name
+        path.write_text(path.read_text().replace("v3", "b/3, third.jpg").replace("v1", "5"))
+    folder = save_maps([*metadata.test, *metadata.fullsup])
+    words = ("evaluate", folder, "cub", "--metadata", metadata.folder, "--json", "o.json")
+    done = cli(*words, "--fullsup-maps", folder)
+    assert done.status == 0, done.err
+    warnings = json.loads((tmp_path / "o.json").read_text())["warnings"]
+    assert len(warnings) == 3
+    assert warnings[2].startswith("test and train-fullsup overlap (shared ids: 2, first 'b/3, third.jpg'); ")
+    assert f"warning: {warnings[2]}" in done.out.splitlines()
+    assert cli(*words).status == 0
+    assert len(json.loads((tmp_path / "o.json").read_text())["warnings"]) == 1  # the other split was not opened
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        (".", "--json . is a folder; expected the name of a file to write"),
+        ("taken/out.json", "--json taken cannot be written: 'taken' is a file or not yours"),
+        ("taken/deeper/out.json", "--json taken/deeper cannot be written: '"),
+    ],
+)
+def test_evaluate_looks_at_the_json_path_before_any_map(refused, metadata, save_maps, tmp_path, place, message):
+    (tmp_path / "taken").write_text("something of the user's")
+    folder = save_maps(metadata.test)
+    (folder / "5.npy").write_bytes(b"never read")
+    assert message in refused("evaluate", folder, "cub", "--metadata", metadata.folder, "--json", place)
+    assert (tmp_path / "taken").read_text() == "something of the user's"
+
+
 def test_evaluate_by_published_split_files(cli, metadata, save_maps, tmp_path):
     folder = save_maps([*metadata.test, "b/extra"])
     np.save(folder / "5.npy", np.ones((3, 4)))
@@ -200,7 +248,7 @@ def test_demo(cli, tmp_path, monkeypatch):
     assert done.status == 0, done.err
     lines = done.out.splitlines()
     for line, name in zip(lines, ("cam", "has"), strict=False):
-        assert line.startswith(f"{name}: not converged: the last epoch changed the classification loss by ")
+        assert line.startswith(f"{name}: not converged: the last epoch moved the classification loss from ")
     assert "## parts (train=64), resnet-tiny, 64×64 px, maps 16×16" in lines
     table = [line.split("|")[1].strip() for line in lines if line.startswith("|")]
     assert set(table[2:4]) == {"cam", "has"}
@@ -223,10 +271,16 @@ def test_demo(cli, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("losses", "expected"),
     [
-        ([2.0, 0.51, 0.5], "converged: the last epoch changed the classification loss by 2.0 %, to 0.500"),
-        ([0.5, 0.51], "converged: the last epoch changed the classification loss by 2.0 %, to 0.510"),
-        ([1.0, 0.9], "not converged: the last epoch changed the classification loss by 10.0 %, to 0.900; train longer"),
-        ([2.08, 2.07], "not converged: the last epoch changed the classification loss by 0.5 %, to 2.070"),
+        (
+            [2.0, 0.51, 0.5],
+            "converged: the last epoch moved the classification loss from 0.510 to 0.500 (guessing: 2.079)",
+        ),
+        ([0.5, 0.51], "converged: the last epoch moved the classification loss from 0.500 to 0.510 (guessing: 2.079)"),
+        (
+            [1.0, 0.89],
+            "not converged: the last epoch moved the classification loss from 1.000 to 0.890 (guessing: 2.079); train",
+        ),
+        ([2.08, 2.07], "not converged: the last epoch moved the classification loss from 2.080 to 2.070"),
         ([0.5], "convergence cannot be judged from fewer than two epochs"),
         ([None, 0.5], "convergence cannot be judged"),
         ([0.5, None], "convergence cannot be judged"),

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from wsolbench.data.published import EXPECTED_COUNTS, check_counts, read_annotations
+from wsolbench.data.published import EXPECTED_COUNTS, check_counts, check_overlap, read_annotations
 from wsolbench.data.splits import annotation_fingerprint
 from wsolbench.errors import SealedError, UserError
 
@@ -109,6 +109,26 @@ def test_counts(write):
     assert check_counts("cub", got) == (
         "cub test has 3 images where the benchmark has 5,794; the numbers do not compare with published ones"
     )
+
+
+def test_overlap(write):
+    test = read_annotations(write(), "test")
+    other = {name.removesuffix(".txt"): text.replace("b/2.jpg", "d.jpg") for name, text in FILES.items()}
+    fullsup = read_annotations(write("val", **other), "train-fullsup")
+    assert check_overlap(test, fullsup) == (
+        "test and train-fullsup overlap (shared ids: 2, first 'a/1,x.jpg'); "
+        "what is chosen on one split is not independent of the other"
+    )
+    apart = {name: text.replace("a/1", "A/1").replace("c.jpg", "C.jpg") for name, text in other.items()}
+    assert check_overlap(test, read_annotations(write("val", **apart), "train-fullsup")) is None
+
+
+@pytest.mark.parametrize("folder", ["CUB", "ILSVRC"])
+def test_the_real_splits_do_not_overlap(shared_data, folder):
+    metadata = shared_data / "wsol-metadata" / folder
+    if not metadata.is_dir():
+        pytest.skip(f"{metadata} is absent")
+    assert check_overlap(*(read_annotations(metadata, split) for split in ("test", "train-fullsup"))) is None
 
 
 @pytest.mark.parametrize(

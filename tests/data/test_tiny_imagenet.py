@@ -37,14 +37,16 @@ def test_splits_partition_train_and_follow_the_hash(tiny, archive):
 
 def test_names_options_and_subset(tiny, archive):
     dataset = open_tiny_imagenet(archive, image_size=32)
-    assert (dataset.name, dataset.image_size, dict(dataset.options)) == ("tiny-imagenet", 32, {})
+    assert (dataset.name, dataset.image_size, dict(dataset.options)) == ("tiny-imagenet", 32, {"classes": 3})
     assert dataset.class_names == ("goldfish", "bee", "n00000003")  # the last one is not in words.txt
     subset = open_tiny_imagenet(archive, classes=2)
     assert dict(subset.options) == {"classes": 2}
     assert subset.class_names == ("goldfish", "bee")
     assert set(subset.images("test").labels.tolist()) == {0, 1}
     assert len(subset.annotations("test")) == 2 * tiny.test_images
-    assert dict(open_tiny_imagenet(archive, classes=3).options) == {}
+    # Three classes are not the whole dataset, whether asked for or all that the archive has.
+    assert dict(open_tiny_imagenet(archive, classes=3).options) == {"classes": 3}
+    assert (dataset.defaults["feature_map"], dataset.headline) == (8, "boxes_5_50")
 
 
 def test_annotations_are_the_files_boxes(tiny, archive, files):

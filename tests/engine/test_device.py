@@ -11,6 +11,7 @@ from wsolbench.engine.device import (
     device_name,
     full_precision,
     peak_memory_mb,
+    reset_peak_memory,
     resolve_device,
     resolve_precision,
 )
@@ -84,3 +85,16 @@ def test_determinism_is_put_back_after_an_error(monkeypatch):
 def test_words_and_memory_of_this_machine():
     assert device_name(CPU).endswith(f", {torch.get_num_threads()} threads")
     assert 20 < peak_memory_mb(CPU) < 1_000_000  # MiB: this process has imported torch
+
+
+def test_peak_memory_begins_anew():
+    cpu = torch.device("cpu")
+    reset_peak_memory(cpu)
+    before = peak_memory_mb(cpu)
+    if before is None:
+        pytest.skip("this system does not tell the peak memory")
+    block = torch.ones(64 * 2**18)  # 64 MiB
+    assert peak_memory_mb(cpu) >= before + 50
+    del block
+    reset_peak_memory(cpu)
+    assert peak_memory_mb(cpu) < before + 50

@@ -13,7 +13,7 @@ from wsolbench.methods.inca import (
     distance,
     foreground_consistency_loss,
     in_sample_masks,
-    masked_mean,
+    masked_means,
 )
 
 
@@ -44,9 +44,10 @@ def test_masks_use_each_images_own_thresholds():
 def test_masked_mean_by_hand():
     features = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]], [[10.0, 20.0], [30.0, 40.0]]]], dtype=torch.float64)
     mask = torch.tensor([[[[True, False], [False, True]]]])
-    assert masked_mean(features, mask).tolist() == [[2.5, 25.0]]
-    assert masked_mean(features, torch.zeros_like(mask)).tolist() == [[0.0, 0.0]]
-    assert torch.autograd.gradcheck(lambda x: masked_mean(x, mask), (features.requires_grad_(),))
+    mean, empty = masked_means(features, (mask, torch.zeros_like(mask)))
+    assert mean.tolist() == [[2.5, 25.0]]
+    assert empty.tolist() == [[0.0, 0.0]]
+    assert torch.autograd.gradcheck(lambda x: masked_means(x, (mask, ~mask)), (features.requires_grad_(),))
 
 
 def test_distance_has_a_finite_gradient_at_zero_and_is_right_elsewhere():

@@ -61,13 +61,11 @@ def load_weights(network: Network, source: str, backbone: str) -> None:
     except RuntimeError as error:
         detail = " ".join(str(error).split())[:400]
         raise UserError(f"--weights {source} does not fit {backbone}: {detail}") from error
-    provided = {f"backbone.{name}" for name, _ in network.backbone.named_parameters()}
     fc = {name: state.get(f"fc.{name}") for name in ("weight", "bias")}
     own = network.head.fc
     if fc["weight"] is not None and fc["weight"].shape == own.weight.shape and fc["bias"] is not None:
         own.load_state_dict(fc)
-        provided |= {"head.fc.weight", "head.fc.bias"}
-    network.pretrained = frozenset(provided)
+    network.pretrained = frozenset(f"backbone.{name}" for name, _ in network.backbone.named_parameters())
 
 
 def _torchvision_name(backbone: str) -> str:

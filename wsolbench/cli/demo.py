@@ -21,12 +21,13 @@ def demo(
 ) -> None:
     """Train and compare methods on generated images (about three minutes on two cores)."""
     from wsolbench.data.registry import open_dataset
-    from wsolbench.experiment import Request, run
+    from wsolbench.experiment import run
     from wsolbench.leaderboard import to_markdown
     from wsolbench.leaderboard_model import build
     from wsolbench.plugins import method_entry
     from wsolbench.records import load_records, read_record
     from wsolbench.report.qualitative import draw_comparison
+    from wsolbench.request import Request
 
     names = METHODS if methods == "all" else tuple(name.strip() for name in methods.split(","))
     for name in names:
@@ -60,26 +61,26 @@ def demo(
 
 
 def convergence(history: Sequence[Mapping[str, float | None]], num_classes: int) -> str:
-    """Say whether training had converged.
+    """Say whether training had converged, by the classification loss against that of guessing, ln K.
 
-    It had if the last epoch changed the classification loss by less than 5 % and the loss is below half of what
-    guessing costs, ln K: a loss that stands still near guessing has learned nothing yet.
+    It had if the last epoch moved the loss by less than 5 % of ln K and left it below half of ln K: a loss that stands
+    still near guessing has learned nothing yet.
 
     Args:
         history: of a record.
         num_classes: number of classes K.
 
-    >>> convergence([{"cls": 0.102}, {"cls": 0.1}], 8)
-    'converged: the last epoch changed the classification loss by 2.0 %, to 0.100'
-    >>> convergence([{"cls": 1.0}, {"cls": 0.5}], 8)
-    'not converged: the last epoch changed the classification loss by 50.0 %, to 0.500; train longer (--epochs N)'
+    >>> convergence([{"cls": 0.12}, {"cls": 0.1}], 8)
+    'converged: the last epoch moved the classification loss from 0.120 to 0.100 (guessing: 2.079)'
+    >>> convergence([{"cls": 1.0}, {"cls": 0.5}], 8).partition(":")[0]
+    'not converged'
     """
     losses = [epoch.get("cls") for epoch in history]
     before, last = (losses[-2], losses[-1]) if len(losses) > 1 else (None, None)
-    if not before or last is None:
+    if before is None or last is None:
         return "convergence cannot be judged from fewer than two epochs"
-    change = abs(before - last) / before
-    text = f"the last epoch changed the classification loss by {100 * change:.1f} %, to {last:.3f}"
-    if change < 0.05 and last < math.log(num_classes) / 2:
+    guessing = math.log(num_classes)
+    text = f"the last epoch moved the classification loss from {before:.3f} to {last:.3f} (guessing: {guessing:.3f})"
+    if abs(before - last) < 0.05 * guessing and last < guessing / 2:
         return f"converged: {text}"
     return f"not converged: {text}; train longer (--epochs N)"

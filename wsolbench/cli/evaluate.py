@@ -1,13 +1,17 @@
 """``wsolbench evaluate MAPS_DIR DATASET``: score maps made by anyone."""
 
 import json
+from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wsolbench.cli.common import key_values
 from wsolbench.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from wsolbench.data.splits import Annotations, SplitName
 
 SCORED = ("train-fullsup", "test")
 
@@ -32,41 +36,50 @@ def evaluate(
 ) -> None:
     """Score a folder of maps under the protocol."""
     from wsolbench import evaluation
-    from wsolbench.data.published import check_counts
-    from wsolbench.data.registry import dataset_entry, open_annotations
-    from wsolbench.files import atomic_write
+    from wsolbench.data.registry import open_annotations
+    from wsolbench.files import atomic_write, refuse_unwritable_file
 
-    side = dataset_entry(dataset).image_size if image_size is None else image_size
+    folders = _folders(maps, split, fullsup_maps)
+    if json_file is not None:
+        refuse_unwritable_file("--json", json_file)
     options = key_values("--data-option", data_option or [])
-    sources = {"test": maps} if split == "test" else {"train-fullsup": maps}
-    if split not in SCORED:
-        raise unknown_name("split", split, SCORED)
-    if fullsup_maps is not None:
-        if split == "train-fullsup":
-            raise UserError(
-                "--fullsup-maps is for --split test; the maps scored here are those of train-fullsup already"
-            )
-        sources["train-fullsup"] = fullsup_maps
-    found = {
-        name: open_annotations(dataset, name, root=data_root, metadata=metadata, options=options)  # type: ignore[arg-type]
-        for name in sources
-    }
-    opened = {
-        name: evaluation.MapSource(
+    found, default_side = open_annotations(dataset, folders, root=data_root, metadata=metadata, options=options)
+    side = default_side if image_size is None else image_size
+    scored, *frozen = (
+        evaluation.MapSource(
             folder=folder,
             annotations=found[name],
             side=side,
             normalization=normalization,
             allow_invalid=allow_invalid,
         )
-        for name, folder in sources.items()
-    }
-    result = evaluation.evaluate(opened.pop(split), opened.get("train-fullsup"), quiet)
-    warnings = [text for boxes in found.values() if (text := check_counts(dataset, boxes))]
-    body = _report(dataset, split, side, normalization, result, warnings)
+        for name, folder in folders.items()
+    )
+    result = evaluation.evaluate(scored, frozen[0] if frozen else None, quiet)
+    body = _report(dataset, split, side, normalization, result, _warnings(dataset, list(found.values())))
     typer.echo(_table(body))
     if json_file is not None:
         atomic_write(json_file, (json.dumps(body, indent=1, sort_keys=True) + "\n").encode())
+
+
+def _folders(maps: Path, split: str, fullsup_maps: Path | None) -> "dict[SplitName, Path]":
+    """Return the folder of each split's maps, that of the split to score first."""
+    if split not in SCORED:
+        raise unknown_name("split", split, SCORED)
+    if split == "test":
+        return {"test": maps} if fullsup_maps is None else {"test": maps, "train-fullsup": fullsup_maps}
+    if fullsup_maps is not None:
+        raise UserError("--fullsup-maps is for --split test; the maps scored here are those of train-fullsup already")
+    return {"train-fullsup": maps}
+
+
+def _warnings(dataset: str, splits: "list[Annotations]") -> list[str]:
+    """Return what keeps the numbers from being compared with others: wrong counts, splits that overlap."""
+    from wsolbench.data.published import check_counts, check_overlap
+
+    texts = [check_counts(dataset, split) for split in splits]
+    texts += [check_overlap(first, second) for first, second in combinations(splits, 2)]
+    return [text for text in texts if text]
 
 
 def _report(

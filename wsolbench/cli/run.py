@@ -34,10 +34,10 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="Plain progress lines.")] = False,
 ) -> None:
     """Train a method on a dataset, score it under the protocol and write a record."""
-    from wsolbench.experiment import Request
     from wsolbench.experiment import run as run_experiment
     from wsolbench.leaderboard import explain
     from wsolbench.records import read_record
+    from wsolbench.request import Request
 
     recipe = {
         "seed": seed,

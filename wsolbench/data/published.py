@@ -93,6 +93,26 @@ def check_counts(dataset: str, annotations: Annotations) -> str | None:
     )
 
 
+def check_overlap(first: Annotations, second: Annotations) -> str | None:
+    """Look for images that two splits share.
+
+    Args:
+        first: one split.
+        second: another split of the same dataset.
+
+    Returns:
+        A sentence to show and record, with the first shared id in the order of ``first``, or None when there is none.
+    """
+    known = set(second.ids)
+    shared = [image for image in first.ids if image in known]
+    if not shared:
+        return None
+    return (
+        f"{first.split} and {second.split} overlap (shared ids: {len(shared):,}, first '{shared[0]}'); "
+        "what is chosen on one split is not independent of the other"
+    )
+
+
 def numbered_lines(raw: bytes, file: str) -> Lines:
     r"""Split a text file into its non-blank lines, stripped, each with its number from 1.
 

@@ -1,6 +1,6 @@
 """The datasets by name. Nothing is opened, and no reader imported, until a dataset is asked for."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ class DatasetEntry:
 
     Attributes:
         summary: one line for ``wsolbench list datasets``.
-        image_size: side of the evaluation size in pixels.
+        image_size: side of the evaluation size in pixels where the dataset itself is not opened to tell.
         options: names that ``--data-option`` takes, all whole numbers.
         open: returns the dataset, given its root and options; None: only ``evaluate`` knows it, by its published
             split files.
@@ -97,21 +97,33 @@ def open_dataset(name: str, root: Path | None, options: Options) -> Dataset:
 
 
 def open_annotations(
-    name: str, split: SplitName, *, root: Path | None, metadata: Path | None, options: Options
-) -> Annotations:
-    """Read the boxes of one split: from the published split files if ``metadata`` is given, else from the dataset.
+    name: str, splits: Iterable[SplitName], *, root: Path | None, metadata: Path | None, options: Options
+) -> tuple[dict[SplitName, Annotations], int]:
+    """Read the boxes of some splits: from the published split files if ``metadata`` is given, else from the dataset.
+
+    Args:
+        name: as in ``wsolbench list datasets``.
+        splits: ``train-fullsup``, ``test`` or both.
+        root: where the images are, for a dataset that reads them.
+        metadata: folder with the published ``train/ val/ test/``.
+        options: text values of the dataset's options.
+
+    Returns:
+        The annotations by split, and the side of the evaluation size in pixels: what the opened dataset says, so that
+        scoring maps and training agree whatever the options are; from published files the entry's.
 
     Raises:
-        UserError: unknown name, neither source given, missing or malformed files, or wrong counts.
+        UserError: unknown name, neither source given, missing or malformed files.
     """
     entry = dataset_entry(name)
     if metadata is not None:
         from wsolbench.data.published import read_annotations
 
-        return read_annotations(metadata, split)
+        return {split: read_annotations(metadata, split) for split in splits}, entry.image_size
     if entry.open is None:
         raise UserError(f"{name} needs --metadata DIR, the folder with the published train/ val/ test/ split files")
-    return open_dataset(name, root, options).annotations(split)
+    dataset = open_dataset(name, root, options)
+    return {split: dataset.annotations(split) for split in splits}, dataset.image_size
 
 
 def _whole_numbers(name: str, known: tuple[str, ...], options: Options) -> dict[str, int]:

@@ -90,6 +90,7 @@ class Dataset(ABC):
         class_names: K names, index = label.
         image_size: side of the evaluation size in pixels unless the user says otherwise.
         defaults: recipe fields whose default this dataset sets (epochs, say).
+        headline: the slice of ``test`` whose V2 ranks the tables; empty: all test images.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Dataset(ABC):
     class_names: tuple[str, ...]
     image_size: int
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    headline: str = ""
 
     @abstractmethod
     def images(self, split: SplitName) -> ImageSplit:

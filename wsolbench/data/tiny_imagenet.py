@@ -33,6 +33,7 @@ from wsolbench.errors import UserError
 SIDE = 64
 """Height and width of every photograph of the archive, in pixels."""
 
+_ALL_CLASSES = 200  # of the whole dataset; fewer, whether asked for or all there is, are an option of the run
 FULLSUP_PER_CLASS = 10
 
 _ROOT = "tiny-imagenet-200"
@@ -67,9 +68,11 @@ def open_tiny_imagenet(data_root: Path | None, *, classes: int | None = None, im
     names = _read_names(source)
     return TinyImageNet(
         name="tiny-imagenet",
-        options={} if len(chosen) == len(wnids) else {"classes": len(chosen)},
+        options={} if len(chosen) == _ALL_CLASSES else {"classes": len(chosen)},
         class_names=tuple(names.get(wnid, wnid) for wnid in chosen),
         image_size=image_size,
+        headline="boxes_5_50",
+        defaults={"feature_map": 8},  # stride 16 would leave 4x4 maps
         source=source,
         wnids=chosen,
         train=_list_train(source, chosen),

@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -63,13 +63,25 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def peak_memory_mb(device: torch.device) -> float:
-    """Return the peak memory in MiB: of the device, or of the process on a CPU."""
+def reset_peak_memory(device: torch.device) -> None:
+    """Begin a new measurement of the peak memory, where the system allows it."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif Path("/proc/self/clear_refs").exists():
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")  # 5: the peak of the resident set becomes its present size
+
+
+def peak_memory_mb(device: torch.device) -> float | None:
+    """Return the peak memory in MiB since :func:`reset_peak_memory`: of the device, or of the process on a CPU.
+
+    None where the system does not tell.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    import resource  # not on every platform
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.is_file() else []
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), None)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ No host sync inside the step loop except every 50 steps, where the non-finite fl
 import importlib.util
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from wsolbench.data.augment import augment, draw_augmentation
 from wsolbench.data.bank import ImageBank
 from wsolbench.engine.checkpoint import load_checkpoint, save_checkpoint
+from wsolbench.engine.device import full_precision
 from wsolbench.engine.seeding import derive_seed, stream
 from wsolbench.engine.watch import LossWatch
 from wsolbench.errors import UserError
@@ -82,7 +83,9 @@ def fit(
     steps = len(images) // recipe.batch_size
     labels = labels.to(device)
     method.train()
-    with _scalars(run_dir / "tensorboard", epoch) as write_scalars:
+    # fp32 means fp32: no TF32 on a GPU either.
+    arithmetic = full_precision() if recipe.precision == "fp32" else nullcontext()
+    with arithmetic, _scalars(run_dir / "tensorboard", epoch) as write_scalars:
         while epoch < recipe.epochs:
             label = f"{method.name}, epoch {epoch + 1}/{recipe.epochs}"
             started = time.monotonic()
@@ -173,9 +176,9 @@ def train_step(
 
 
 def make_optimizer(method: Method[Any], recipe: Recipe) -> torch.optim.SGD:
-    """Build SGD with Nesterov momentum; parameters that no weight file provides learn ``new_layer_lr`` times faster.
+    """Build SGD with Nesterov momentum; all but a pretrained trunk learns ``new_layer_lr`` times faster.
 
-    From scratch every parameter is new, and there is one group at the plain rate (METHODS: shared training recipe).
+    From scratch there is one group at the plain rate (METHODS: shared training recipe).
     """
     pretrained = {f"network.{name}" for name in method.network.pretrained}
     named = [(name, parameter) for name, parameter in method.named_parameters() if parameter.requires_grad]
@@ -214,12 +217,14 @@ def recalibrate_batch_norm(network: nn.Module, images: ImageBank, recipe: Recipe
     momenta = [norm.momentum for norm in norms]
     device = next(network.parameters()).device
     augmentation = stream(device, recipe.seed, "recalibration")
-    with torch.no_grad():
+    # Shuffled full batches, as in training: in a dataset's own order a batch may hold one class only.
+    order = torch.randperm(len(images), generator=stream(torch.device("cpu"), recipe.seed, "recalibration order"))
+    with torch.no_grad(), full_precision():
         for norm in norms:
             norm.momentum = None  # the cumulative average
-        for start in range(0, len(images), recipe.batch_size):
-            indices = torch.arange(start, min(start + recipe.batch_size, len(images)))
-            crops = draw_augmentation(len(indices), images.side, recipe.image_size, augmentation)
+        for step in range(len(images) // recipe.batch_size):
+            indices = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
+            crops = draw_augmentation(recipe.batch_size, images.side, recipe.image_size, augmentation)
             network(augment(images.batch(indices), crops, recipe.image_size))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

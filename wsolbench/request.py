@@ -1,0 +1,75 @@
+"""What the user asked of one run, and the command line that asks it."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asked for; None is "the default".
+
+    Attributes:
+        method: method's name.
+        dataset: dataset's name.
+        backbone: backbone's name.
+        data_root: where the images are.
+        data_options: the dataset's options, as text.
+        settings: fields of the method and of the recipe, as text.
+        recipe: recipe fields that have an option of their own, by value.
+        weights: ``imagenet``, ``none`` or a path; None: imagenet where torchvision has them, else none.
+        precision: ``auto``, ``bf16`` or ``fp32``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        results: folder of records and runs.
+        resume: go on from a checkpoint, and return a record that is already there.
+        cache: folder of the decoded images.
+        save_maps: folder that gets each raw map as ``<split>/<image id>.npy``.
+        plugins: local method files.
+        quiet: plain progress lines.
+    """
+
+    method: str
+    dataset: str
+    backbone: str = "resnet50"
+    data_root: Path | None = None
+    data_options: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    weights: str | None = None
+    precision: str = "auto"
+    device: str = "auto"
+    results: Path = Path("results")
+    resume: bool = True
+    cache: Path | None = None
+    save_maps: Path | None = None
+    plugins: Sequence[Path] = ()
+    quiet: bool = False
+
+    @property
+    def command(self) -> str:
+        """The command line that repeats this run."""
+        words = ["wsolbench", "run", self.method, self.dataset, "--backbone", self.backbone]
+        named: dict[str, Any] = {"data_root": self.data_root, "weights": self.weights, **self.recipe}
+        for name, value in named.items():
+            if isinstance(value, bool):
+                words += [option_name(name)] if value else []
+            elif value is not None:
+                words += [option_name(name), str(value)]
+        if self.precision != "auto":
+            words += ["--precision", self.precision]
+        repeated = {"--data-option": _pairs(self.data_options), "--set": _pairs(self.settings)}
+        repeated["--plugin"] = [str(path) for path in self.plugins]
+        words += [word for option, values in repeated.items() for value in values for word in (option, value)]
+        return shlex.join(words)
+
+
+def option_name(name: str) -> str:
+    """Return the command-line option of a field."""
+    return "--" + name.replace("_", "-")
+
+
+def _pairs(values: Mapping[str, str]) -> list[str]:
+    """Return ``key=value`` texts."""
+    return [f"{key}={value}" for key, value in values.items()]
