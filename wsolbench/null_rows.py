@@ -6,6 +6,7 @@ like any other, for one dataset, evaluation size and map size.
 
 import platform
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,14 +113,19 @@ def _record(
         headline=dataset.headline,
         metrics=scores.metrics,
         thresholds=scores.thresholds,
-        absent=dict.fromkeys(scores.absent, "it does not classify"),
-        slices=slices,
+        absent=_reasons(scores.absent),
+        slices={name: replace(part, absent=_reasons(part.absent)) for name, part in slices.items()},
         images={split: len(dataset.images(split)) for split in SPLITS},
         counts={},
         map_size=map_size,
         provenance=provenance(clock, command, device=device, train_images_per_s=None, peak_memory_mb=None),
         history=[],
     )
+
+
+def _reasons(absent: Mapping[str, str]) -> dict[str, str]:
+    """Say of the classification keys that a null row does not classify; keep the other reasons."""
+    return {key: "it does not classify" if key.startswith("top") else reason for key, reason in absent.items()}
 
 
 def _hits(raw: list[Floats], annotations: Annotations, side: int) -> BoxHits:
