@@ -30,7 +30,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@rm -rf build/typing && mkdir -p $(TYPING)
-	@ln -s $(CURDIR)/wsolbench/* $(CURDIR)/methods $(CURDIR)/protocols $(TYPING)/
+	@cd $(TYPING) && ln -s ../../../wsolbench/* ../../../methods ../../../protocols .
 	$(BIN)/mypy -p wsolbench
 
 bench: $(STAMP)
