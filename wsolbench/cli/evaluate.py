@@ -23,7 +23,9 @@ def evaluate(
     fullsup_maps: Annotated[Path | None, typer.Option(help="Maps of train-fullsup, for frozen thresholds.")] = None,
     metadata: Annotated[Path | None, typer.Option(help="Published split files: train/ val/ test/.")] = None,
     data_root: Annotated[Path | None, typer.Option(help="Folder or archive of the images.")] = None,
-    data_option: Annotated[list[str] | None, typer.Option(help="key=value of the dataset.")] = None,
+    data_option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the dataset, such as classes=20.")
+    ] = None,
     image_size: Annotated[int | None, typer.Option(help="Side of the evaluation size, pixels.")] = None,
     normalization: Annotated[
         str, typer.Option(help="min-max, or none: maps are in [0, 1] at the evaluation size.")

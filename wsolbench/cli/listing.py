@@ -12,7 +12,9 @@ KINDS = ("methods", "datasets", "backbones")
 
 def list_names(
     kind: Annotated[str, typer.Argument(help="methods, datasets or backbones.")],
-    plugin: Annotated[list[Path] | None, typer.Option(help="A Python file with a method of your own.")] = None,
+    plugin: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="A Python file with a method of your own.")
+    ] = None,
 ) -> None:
     """List methods, datasets or backbones with a line on each."""
     if kind not in KINDS:

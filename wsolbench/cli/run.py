@@ -13,11 +13,14 @@ def run(
     dataset: Annotated[str, typer.Argument(help="A dataset; see `wsolbench list datasets`.")],
     backbone: Annotated[str, typer.Option(help="A backbone; see `wsolbench list backbones`.")] = "resnet50",
     data_root: Annotated[Path | None, typer.Option(help="Folder or archive of the images.")] = None,
-    data_option: Annotated[list[str] | None, typer.Option(help="key=value of the dataset, such as classes=20.")] = None,
+    data_option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the dataset, such as classes=20.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, data order, augmentation and draws.")] = 0,
     epochs: Annotated[int | None, typer.Option(help="Passes over train-weaksup; the dataset's default.")] = None,
     setting: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value of the method or the recipe, such as lr=0.01.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method or the recipe, such as lr=0.01."),
     ] = None,
     weights: Annotated[str | None, typer.Option(help="imagenet, none or a file; imagenet where there are any.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side of crop and evaluation size, pixels.")] = None,
@@ -30,7 +33,9 @@ def run(
     resume: Annotated[bool, typer.Option(help="Go on from a checkpoint; keep a record that exists.")] = True,
     cache: Annotated[Path | None, typer.Option(help="Folder of the decoded images; ~/.cache/wsolbench.")] = None,
     save_maps: Annotated[Path | None, typer.Option(help="Also write each raw map as SPLIT/IMAGE.npy here.")] = None,
-    plugin: Annotated[list[Path] | None, typer.Option(help="A Python file with a method of your own.")] = None,
+    plugin: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="A Python file with a method of your own.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Plain progress lines.")] = False,
 ) -> None:
     """Train a method on a dataset, score it under the protocol and write a record."""
