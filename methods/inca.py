@@ -18,7 +18,7 @@ Deviations and guesses, each switchable where it is a setting:
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -174,9 +174,10 @@ class NonLocalAttention(nn.Module):
         """Return the attention A, (N, 1, h, w), of features (N, C, h, w), in float32."""
         with torch.autocast(features.device.type, enabled=False):
             x = features.float()
-            similarity = (self.query(x).flatten(2).transpose(1, 2) @ self.key(x).flatten(2)).softmax(dim=2)
-            value = self._mean_value(x).flatten(1)[:, :, None]
-            attended: Tensor = (similarity @ value).view(x.shape[0], 1, *x.shape[2:])
+            query, key, value = (
+                y.flatten(2).transpose(1, 2) for y in (self.query(x), self.key(x), self._mean_value(x))
+            )
+            attended: Tensor = Attend.apply(query, key, value).view(x.shape[0], 1, *x.shape[2:])
             return attended if self.out is None else attended + x.mean(dim=1, keepdim=True)
 
     def _mean_value(self, x: Tensor) -> Tensor:
@@ -188,6 +189,34 @@ class NonLocalAttention(nn.Module):
             offset = offset + mean @ layer.bias
             mean = mean @ layer.weight.flatten(1)
         return functional.conv2d(x, mean[:, :, None, None], offset)
+
+
+class Attend(torch.autograd.Function):
+    """P v with P = softmax over keys of q k^T, for values of one channel.
+
+    With S = q k^T and out = P v, dL/dS_ij = P_ij g_i (v_j - out_i) for a gradient g. So the gradients of q, k and v
+    are two products with P itself, and neither dL/dP nor dL/dS, both as large as P, is built.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:  # noqa: ANN401
+        """Return out (N, L, 1) of query and key (N, L, D) and value (N, L, 1)."""
+        similarity = (query @ key.transpose(1, 2)).softmax(dim=2)
+        out = similarity @ value
+        ctx.save_for_backward(query, key, value, similarity, out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
+        """Return the gradients of query, key and value."""
+        query, key, value, similarity, out = ctx.saved_tensors
+        (g,) = grads
+        size = query.shape[2]
+        to_query = similarity @ torch.cat([value * key, key], dim=2)
+        to_key = similarity.transpose(1, 2) @ torch.cat([g * query, g * out * query, g], dim=2)
+        grad_query = g * (to_query[:, :, :size] - out * to_query[:, :, size:])
+        grad_key = value * to_key[:, :, :size] - to_key[:, :, size : 2 * size]
+        return grad_query, grad_key, to_key[:, :, 2 * size :]
 
 
 def in_sample_masks(attention: Tensor, gamma_fg: float, gamma_bg: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from wsolbench.methods.inca import (
+    Attend,
     NonLocalAttention,
     contrastive_attention_loss,
     distance,
@@ -190,3 +191,11 @@ def test_the_block_stays_in_float32_under_autocast():
         assert torch.equal(block(features), plain)
         rounded = features.bfloat16()
         assert torch.equal(block(rounded), block(rounded.float()))
+
+
+def test_the_gradient_of_the_attention_product():
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(2, 5, d, generator=generator, dtype=torch.float64) for d in (3, 3, 1))
+    inputs = tuple(each.requires_grad_() for each in (query, key, value))
+    assert torch.equal(Attend.apply(*inputs), (query @ key.transpose(1, 2)).softmax(2) @ value)
+    assert torch.autograd.gradcheck(Attend.apply, inputs)

@@ -63,7 +63,7 @@ def demo(
 def convergence(history: Sequence[Mapping[str, float | None]], num_classes: int) -> str:
     """Say whether training had converged, by the classification loss against that of guessing, ln K.
 
-    It had if the last epoch moved the loss by less than 5 % of ln K and left it below half of ln K: a loss that stands
+    It had if the last epoch moved the loss by less than 2 % of ln K and left it below half of ln K: a loss that stands
     still near guessing has learned nothing yet.
 
     Args:
@@ -81,6 +81,6 @@ def convergence(history: Sequence[Mapping[str, float | None]], num_classes: int)
         return "convergence cannot be judged from fewer than two epochs"
     guessing = math.log(num_classes)
     text = f"the last epoch moved the classification loss from {before:.3f} to {last:.3f} (guessing: {guessing:.3f})"
-    if abs(before - last) < 0.05 * guessing and last < guessing / 2:
+    if abs(before - last) < 0.02 * guessing and last < guessing / 2:
         return f"converged: {text}"
     return f"not converged: {text}; train longer (--epochs N)"
