@@ -34,7 +34,7 @@ lint: $(STAMP)
 	$(BIN)/mypy -p wsolbench
 
 bench: $(STAMP)
-	$(BIN)/python -m pytest tests --benchmark-only --benchmark-group-by=group --benchmark-columns=min,median,rounds
+	$(BIN)/python -m pytest tests -q -rfE --benchmark-only --benchmark-group-by=group --benchmark-columns=min,median,rounds
 
 leaderboard: $(STAMP)
 	$(BIN)/wsolbench leaderboard results --write
