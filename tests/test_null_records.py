@@ -8,6 +8,8 @@ from wsolbench.records import read_record
 # On 20x20 pixels: all of it; 36 % of it, in the centre; 36 %, in a corner; a centred strip of 20 %.
 WHOLE, MIDDLE, CORNER, STRIP = (0, 0, 19, 19), (4, 4, 15, 15), (0, 0, 11, 11), (8, 0, 11, 19)
 
+CODE = ("a" * 40, False)
+
 
 @pytest.fixture
 def dataset(make_dataset):
@@ -16,7 +18,8 @@ def dataset(make_dataset):
 
 @pytest.fixture
 def records(dataset, tmp_path):
-    paths = write_null_rows(dataset, 20, (5, 5), tmp_path, "wsolbench run cam boxed")
+    paths = write_null_rows(dataset, 20, (5, 5), tmp_path, "wsolbench run cam boxed", CODE)
+    assert {(read_record(path).provenance.commit, read_record(path).provenance.dirty) for path in paths} == {CODE}
     return {record.identity["method"]: record for record in map(read_record, paths)}
 
 
@@ -57,24 +60,24 @@ def test_center_finds_what_is_centred(records):
 
 def test_the_ceiling_loses_only_to_resolution(dataset, records, tmp_path):
     assert records["ceiling"].metrics["max_box_acc_v2_iou50"] == 100  # every box is made of whole cells
-    exact, coarse = (write_null_rows(dataset, 20, size, tmp_path, "x")[2] for size in ((20, 20), (1, 1)))
+    exact, coarse = (write_null_rows(dataset, 20, size, tmp_path, "x", CODE)[2] for size in ((20, 20), (1, 1)))
     assert read_record(exact).metrics["max_box_acc_v2"] == 100
     assert read_record(coarse).metrics["max_box_acc_v2"] == 0  # one cell is a constant map, which is no answer
 
 
 def test_written_once_for_each_size(dataset, tmp_path):
-    first = write_null_rows(dataset, 20, (5, 5), tmp_path, "a")
+    first = write_null_rows(dataset, 20, (5, 5), tmp_path, "a", CODE)
     written = [path.read_bytes() for path in first]
-    assert write_null_rows(dataset, 20, (5, 5), tmp_path, "b") == first
+    assert write_null_rows(dataset, 20, (5, 5), tmp_path, "b", CODE) == first
     assert [path.read_bytes() for path in first] == written
     for side, size in ((20, (4, 4)), (24, (5, 5))):
-        assert not set(write_null_rows(dataset, side, size, tmp_path, "a")) & set(first)
+        assert not set(write_null_rows(dataset, side, size, tmp_path, "a", CODE)) & set(first)
     assert len(list(tmp_path.rglob("*.json"))) == 9
 
 
 def test_a_changed_box_is_another_row(make_dataset, tmp_path):
     for box in (MIDDLE, CORNER):
         write_null_rows(
-            make_dataset({"test": [[WHOLE]], "train-fullsup": [[box]]}, size=(20, 20)), 20, (5, 5), tmp_path, "a"
+            make_dataset({"test": [[WHOLE]], "train-fullsup": [[box]]}, size=(20, 20)), 20, (5, 5), tmp_path, "a", CODE
         )
     assert len(list(tmp_path.rglob("*.json"))) == 6

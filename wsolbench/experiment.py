@@ -148,7 +148,7 @@ def _run(plan: Plan, request: Request, clock: Clock, run_dir: Path) -> None:
     _keep(method, plan, splits, run_dir)
     command = replace(request, precision=plan.recipe.precision).command  # what auto was here, it may not be elsewhere
     record = _record(plan, fitted, splits, clock, command)
-    write_null_rows(plan.dataset, plan.recipe.image_size, record.map_size, request.results, command)
+    write_null_rows(plan.dataset, plan.recipe.image_size, record.map_size, request.results, command, clock.code)
     write_hits(record_path(plan.identity, request.results).with_suffix(".npz"), **_hit_arrays(splits))
     write_record(record, request.results)
     for name in ("last.pt", "sessions.log"):  # model.pt has the weights, and nothing is left to resume

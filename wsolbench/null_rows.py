@@ -23,7 +23,7 @@ from wsolbench.protocols import (
     full_image_map,
     prepare,
 )
-from wsolbench.provenance import Clock, provenance
+from wsolbench.provenance import Clock, Code, provenance
 from wsolbench.record_schema import REFERENCE_ROW, Record
 from wsolbench.records import read_record, record_path, write_record
 from wsolbench.scoring import BoxScorer, scaled_boxes, score_with_slices
@@ -52,7 +52,9 @@ NULL_ROWS: dict[str, Maps] = {REFERENCE_ROW: _center, "full-image": _full_image,
 _CHUNK = 256
 
 
-def write_null_rows(dataset: Dataset, side: int, map_size: tuple[int, int], results: Path, command: str) -> list[Path]:
+def write_null_rows(
+    dataset: Dataset, side: int, map_size: tuple[int, int], results: Path, command: str, code: Code
+) -> list[Path]:
     """Write the records of the null rows that are not there yet.
 
     Args:
@@ -61,6 +63,7 @@ def write_null_rows(dataset: Dataset, side: int, map_size: tuple[int, int], resu
         map_size: the size (h, w) of the methods' maps.
         results: folder of the records.
         command: the command line that repeats it.
+        code: commit and dirtiness that the calling run started with.
 
     Returns:
         The paths of the three records.
@@ -80,7 +83,7 @@ def write_null_rows(dataset: Dataset, side: int, map_size: tuple[int, int], resu
         }
         path = record_path(identity, results)
         if not _usable(path):
-            write_record(_record(identity, maps, dataset, side, map_size, command), results)
+            write_record(_record(identity, maps, dataset, side, map_size, command, Clock(code=code)), results)
         paths.append(path)
     return paths
 
@@ -95,10 +98,15 @@ def _usable(path: Path) -> bool:
 
 
 def _record(
-    identity: Mapping[str, Any], maps: Maps, dataset: Dataset, side: int, map_size: tuple[int, int], command: str
+    identity: Mapping[str, Any],
+    maps: Maps,
+    dataset: Dataset,
+    side: int,
+    map_size: tuple[int, int],
+    command: str,
+    clock: Clock,
 ) -> Record:
     """Score one null row."""
-    clock = Clock()
     scored: tuple[SplitName, ...] = ("train-fullsup", "test")
     hits = {
         split: _hits(maps(dataset.annotations(split), side, map_size), dataset.annotations(split), side)

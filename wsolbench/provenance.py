@@ -16,6 +16,10 @@ from wsolbench.records import git_state
 PACKAGES = ("torch", "torchvision", "numpy", "numba", "scipy", "pillow")
 
 
+Code = tuple[str | None, bool | None]
+"""A commit and whether the tree had changes; None where unknown."""
+
+
 @dataclass(frozen=True)
 class Clock:
     """When something started, and with which code: by the end of a long run the tree may have moved on.
@@ -28,7 +32,7 @@ class Clock:
 
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     ticks: float = field(default_factory=time.monotonic)
-    code: tuple[str | None, bool | None] = field(default_factory=lambda: git_state(Path(__file__).resolve().parents[1]))
+    code: Code = field(default_factory=lambda: git_state(Path(__file__).resolve().parents[1]))
 
 
 def join_sessions(path: Path, clock: Clock, *, resumed: bool) -> Clock:
