@@ -5,13 +5,14 @@ Localization", ICCV 2017. Training images are cut into square cells, and each ce
 hidden pixel becomes 0 after normalisation, the mean of the training set.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wsolbench.config import Uniform, check, hyper
+from wsolbench.config import SideOfImage, Uniform, check, hyper
 from wsolbench.method import Draws, Losses, Method
 
 
@@ -20,7 +21,7 @@ class HaSConfig:
     """Hyperparameters of HaS; the defaults and ranges are the reference's."""
 
     drop_rate: float = hyper(0.5, "probability that a cell is hidden", low=0, high=1, search=Uniform(0, 1))
-    cell: int = hyper(4, "side of a cell in pixels (the reference calls it grid_size)", low=1)
+    cell: int = hyper(4, "side of a cell in pixels (the reference calls it grid_size)", low=1, search=SideOfImage())
 
     def __post_init__(self) -> None:
         check(self)
@@ -44,6 +45,10 @@ class HaS(Method[HaSConfig]):
         """Return the cross entropy of the images with hidden cells."""
         logits = self.network.logits(self.network(hide(images, draws["seen"], self.config.cell)).last)
         return Losses(terms={"cls": functional.cross_entropy(logits, labels)})
+
+    def views(self, images: Tensor, labels: Tensor, draws: Draws) -> Mapping[str, Tensor]:
+        """Show the images with hidden cells, and the class maps."""
+        return {"hidden": hide(images, draws["seen"], self.config.cell), **super().views(images, labels, draws)}
 
 
 def hide(images: Tensor, seen: Tensor, cell: int) -> Tensor:

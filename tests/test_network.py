@@ -3,7 +3,8 @@ import torch
 
 from wsolbench.backbones.base import run_steps
 from wsolbench.backbones.registry import build_backbone
-from wsolbench.network import GapHead, build_network
+from wsolbench.heads import GapHead
+from wsolbench.network import build_network
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_type_hints
 
@@ -11,30 +12,105 @@ from wsolbench.errors import UserError, unknown_name
 C = TypeVar("C")
 
 
-@dataclass(frozen=True)
-class Uniform:
-    """Draw uniformly from [low, high]."""
+class Search(ABC):
+    """A range to draw a hyperparameter from."""
 
-    low: float
+    @abstractmethod
+    def value(self, u: float, known: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        """Return the value for a uniform number.
+
+        Args:
+            u: in [0, 1).
+            known: what is already decided: fields drawn before this one, and the recipe's ``image_size``.
+        """
+
+
+@dataclass(frozen=True)
+class Uniform(Search):
+    """Draw uniformly from [low, high]; a text as a bound is the value of an earlier field.
+
+    >>> Uniform("low", 1).value(0.5, {"low": 0.2})
+    0.6
+    """
+
+    low: float | str
     high: float
 
+    def value(self, u: float, known: Mapping[str, Any]) -> float:
+        """Return low + u * (high - low)."""
+        low = float(known[self.low]) if isinstance(self.low, str) else self.low
+        return low + u * (self.high - low)
+
 
 @dataclass(frozen=True)
-class LogUniform:
+class LogUniform(Search):
     """Draw log-uniformly from [low, high]."""
 
     low: float
     high: float
 
+    def value(self, u: float, known: Mapping[str, Any]) -> float:
+        """Return low * (high / low) ** u."""
+        return float(self.low * (self.high / self.low) ** u)
+
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(Search):
     """Draw one of the values."""
 
     values: tuple[Any, ...]
 
+    def value(self, u: float, known: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        """Return the value at ``u`` of the way through the list."""
+        return self.values[int(u * len(self.values))]
 
-Search = Uniform | LogUniform | Choice
+
+@dataclass(frozen=True)
+class SideOfImage(Search):
+    """Draw a length in pixels: a uniform share of the training crop's side, at least 1.
+
+    >>> SideOfImage().value(0.5, {"image_size": 224})
+    112
+    """
+
+    def value(self, u: float, known: Mapping[str, Any]) -> int:
+        """Return max(1, round(u * side))."""
+        return max(1, round(u * int(known["image_size"])))
+
+
+@dataclass(frozen=True)
+class BetaShape(Search):
+    """Draw the shape b of a Beta(b, b) as 1 / U(0, 2] - 1/2, cut at the smallest shape that can be drawn from."""
+
+    smallest: float = 1e-3
+
+    def value(self, u: float, known: Mapping[str, Any]) -> float:
+        """Return 1 / (2 - 2u) - 1/2, at least ``smallest``."""
+        return max(1 / (2 - 2 * u) - 0.5, self.smallest)
+
+
+def sample(config: C, uniform: Callable[[str], float], known: Mapping[str, Any]) -> C:
+    """Return the configuration with every field that has a search range drawn from it, in the order of the fields.
+
+    Args:
+        config: a frozen dataclass; its other fields stay.
+        uniform: field name -> a number in [0, 1); a function of the name, so that a new field moves no other.
+        known: values that ranges may refer to beside earlier fields: the recipe's ``image_size``.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True, kw_only=True)
+    ... class Pair:
+    ...     low: float = hyper(0.1, "lower", search=Uniform(0, 1))
+    ...     high: float = hyper(0.9, "upper", search=Uniform("low", 1))
+    >>> sample(Pair(), lambda name: 0.5, {})
+    Pair(low=0.5, high=0.75)
+    """
+    drawn: dict[str, Any] = {}
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+        search = field.metadata.get("search")
+        if search is not None:
+            drawn[field.name] = search.value(uniform(field.name), {**known, **drawn})
+    return dataclasses.replace(config, **drawn)  # type: ignore[type-var]
 
 
 def hyper(

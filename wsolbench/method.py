@@ -48,6 +48,23 @@ class Prediction:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A named configuration, such as a row of a paper's table.
+
+    Attributes:
+        backbone: where it runs unless ``--backbone`` says otherwise.
+        config: the method's configuration, complete.
+        recipe: fields of the recipe that differ from the defaults, by value.
+        source: where it comes from: paper, table, row.
+    """
+
+    backbone: str
+    config: Any
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class NoConfig:
     """The configuration of a method without hyperparameters of its own."""
 
@@ -63,11 +80,15 @@ class Method(nn.Module, ABC, Generic[ConfigT]):
         name: as on the command line.
         paper: authors, title, venue, year.
         Config: the configuration's class, a frozen keyword-only dataclass.
+        presets: named configurations for ``--preset``.
+        resting: prefixes of parameters that may train without a gradient, and why; the conformance kit asks.
     """
 
     name: ClassVar[str]
     paper: ClassVar[str]
     Config: ClassVar[type[Any]] = NoConfig
+    presets: ClassVar[Mapping[str, Preset]] = {}
+    resting: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, network: Network, config: ConfigT) -> None:
         super().__init__()
@@ -122,6 +143,19 @@ class Method(nn.Module, ABC, Generic[ConfigT]):
         logits = self.network.logits(features)
         wanted = logits.argmax(dim=1) if labels is None else labels
         return Prediction(logits=logits, maps=self.network.class_maps(features, wanted))
+
+    def views(self, images: Tensor, labels: Tensor, draws: Draws) -> Mapping[str, Tensor]:
+        """Show what one training step does, for ``wsolbench illustrate``; nothing else calls it.
+
+        Args:
+            images: float (N, 3, H, W), normalised.
+            labels: int64 (N,).
+            draws: what :meth:`draw` gave.
+
+        Returns:
+            Named pictures, each (N, 3, H, W) normalised like the images, or a map (N, h, w) of any range.
+        """
+        return {"class map": self.predict(images, labels).maps}
 
 
 def check_fields(method: type[Method[Any]]) -> None:

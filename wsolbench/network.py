@@ -1,52 +1,12 @@
 """Trunk and head as one ordered list of points: logits and class activation maps (Zhou et al., CVPR 2016)."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 
-from wsolbench.backbones.base import Backbone, Effect, Features, Step, run_steps
-
-
-class GapHead(nn.Module):
-    """Global average pooling and a linear classifier, the head of every ResNet.
-
-    Args:
-        channels: channels C of the last feature map.
-        num_classes: number of classes K.
-    """
-
-    def __init__(self, channels: int, num_classes: int) -> None:
-        super().__init__()
-        self.fc = nn.Linear(channels, num_classes)
-
-    def steps(self) -> list[Step]:
-        """Return the steps before the classification: none here."""
-        return []
-
-    def logits(self, features: Tensor) -> Tensor:
-        """Return the logits (N, K) of a feature map (N, C, h, w), in float32."""
-        return _linear(features.mean(dim=(2, 3)), self.fc)
-
-    def class_maps(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Return each image's map of one class: the sum over channels of w_k * features.
-
-        Args:
-            features: (N, C, h, w).
-            labels: int64 (N,), the class of each image's map.
-
-        Returns:
-            float32 (N, h, w); any sign, any range.
-        """
-        weight = self.fc.weight[labels].float()
-        return (weight[:, :, None, None] * features.float()).sum(dim=1)
-
-
-def _linear(pooled: Tensor, layer: nn.Linear) -> Tensor:
-    """Apply a linear layer in float32, also where autocast is on: logits and losses are full precision."""
-    with torch.autocast(pooled.device.type, enabled=False):
-        logits: Tensor = layer(pooled.float())
-    return logits
+from wsolbench.backbones.base import Backbone, Effect, Features, run_steps
+from wsolbench.errors import unknown_name
+from wsolbench.heads import Head
 
 
 class Network(nn.Module):
@@ -59,14 +19,39 @@ class Network(nn.Module):
         pretrained: names of the trunk parameters that came from a weight file; see :mod:`wsolbench.backbones.weights`.
     """
 
-    def __init__(self, backbone: Backbone, head: GapHead, num_classes: int) -> None:
+    def __init__(self, backbone: Backbone, head: Head, num_classes: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.num_classes = num_classes
-        self.points: Mapping[str, int] = backbone.points
+        self.points: Mapping[str, int] = {**backbone.points, **head.points}
         self.roles: Mapping[str, tuple[str, ...]] = backbone.roles
         self.pretrained: frozenset[str] = frozenset()
+
+    def with_head(self, head: Head) -> "Network":
+        """Return a network of the same trunk, not a copy, with another head: for methods that bring their own.
+
+        Args:
+            head: built for ``backbone.channels`` and ``num_classes``.
+        """
+        network = Network(self.backbone, head, self.num_classes)
+        network.pretrained = self.pretrained
+        return network
+
+    def choose(self, points: Sequence[str], role: str) -> tuple[str, ...]:
+        """Return points by name, early to late; those of a role if none is named.
+
+        Args:
+            points: names, in any order.
+            role: what to fall back to, such as ``insertion``.
+
+        Raises:
+            UserError: there is no such point; the nearest name is suggested.
+        """
+        for point in points:
+            if point not in self.points:
+                raise unknown_name("point", point, self.points)
+        return tuple(point for point in self.points if point in points) if points else self.roles[role]
 
     def forward(
         self,
@@ -98,7 +83,11 @@ class Network(nn.Module):
         """Return each image's class activation map, float32 (N, h, w), for int64 labels (N,)."""
         return self.head.class_maps(features, labels)
 
+    def mixed_maps(self, features: Tensor, mix: Tensor) -> Tensor:
+        """Return the sum over classes of mix (N, K) times the class's map, float32 (N, h, w)."""
+        return self.head.mixed_maps(features, mix)
+
 
 def build_network(backbone: Backbone, num_classes: int) -> Network:
-    """Put the CAM head on a backbone."""
-    return Network(backbone, GapHead(backbone.channels, num_classes), num_classes)
+    """Put the CAM head of its kind on a backbone."""
+    return Network(backbone, backbone.make_head(num_classes), num_classes)

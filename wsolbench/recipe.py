@@ -22,6 +22,11 @@ class Recipe:
     lr_decay_every: int = hyper(15, "epochs between two decays by 10", low=1)
     lr_decay_early: bool = hyper(False, "decay one epoch early, as the reference does")
     new_layer_lr: float = hyper(10.0, "learning-rate factor of all but a pretrained trunk", low=0)
+    param_groups: str = hyper(
+        "pretrained",
+        "what learns new_layer_lr times faster: all but a pretrained trunk, or what the reference chooses by name",
+        choices=("pretrained", "reference"),
+    )
     momentum: float = hyper(0.9, "SGD momentum (Nesterov)", low=0, high=1)
     weight_decay: float = hyper(1e-4, "weight decay", low=0)
     bn_recalibrate: bool = hyper(False, "re-estimate BatchNorm statistics without the method's masks after training")

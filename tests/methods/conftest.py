@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from wsolbench.backbones.base import Backbone, Step
 from wsolbench.backbones.registry import build_backbone
+from wsolbench.heads import GapHead
 from wsolbench.method import Losses, Method
-from wsolbench.network import GapHead, Network, build_network
+from wsolbench.network import Network, build_network
 
 
 class Transparent(Backbone):
@@ -27,6 +28,12 @@ class Transparent(Backbone):
 
     def steps(self) -> list[Step]:
         return [(point, nn.Identity()) for point in self.points]
+
+    def make_head(self, num_classes):
+        return GapHead(self.channels, num_classes)
+
+    def reference_is_fast(self, name):
+        return False
 
 
 class Probe(Network):

@@ -7,9 +7,12 @@ what follows it (``start``); there are no hooks and no state-dict surgery (DESIG
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from wsolbench.heads import Head
 
 Effect = Callable[[Tensor], Tensor]
 Step = tuple[str | None, Callable[[Tensor], Tensor]]
@@ -71,7 +74,7 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         points: point name -> channels, early to late.
-        roles: ``insertion``: the points where ADL and InCA act.
+        roles: ``insertion``: the points where ADL and InCA act; ``guidance``: those of SPG's branches B1 and B2.
         channels: channels of the last feature map.
         dropped_prefixes: prefixes of torchvision keys that this trunk does not have.
     """
@@ -84,6 +87,27 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def steps(self) -> list[Step]:
         """Return the steps, early to late."""
+
+    @abstractmethod
+    def make_head(self, num_classes: int) -> "Head":
+        """Build the CAM head that belongs to this trunk, with random weights."""
+
+    @abstractmethod
+    def reference_is_fast(self, name: str) -> bool:
+        """Whether the reference trains a parameter at ten times the learning rate (METHODS: shared training recipe).
+
+        Args:
+            name: as in ``Network.named_parameters()``: ``backbone.layer4.0.conv1.weight``, ``head.fc.bias``.
+        """
+
+    def overlap_pools(self, points: Collection[str] | None = None) -> None:
+        """Make 2x2 pools 3x3 ones of padding 1, as the reference does on VGG16 for ACoL (all) and SPG (pool4).
+
+        A pool without stride, which is an identity here, stays one. Nothing happens on trunks without 2x2 pools.
+
+        Args:
+            points: which pools; None: all.
+        """
 
     def forward(
         self,

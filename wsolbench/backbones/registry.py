@@ -28,6 +28,18 @@ class BackboneEntry:
 
 
 BACKBONES: dict[str, BackboneEntry] = {
+    "vgg16": BackboneEntry(
+        "wsolbench.backbones.vgg:vgg16",
+        (16, 8),
+        "VGG16_Weights.IMAGENET1K_V1",
+        "VGG16 to conv5_3, stride 16 or 8",
+    ),
+    "inception_v3": BackboneEntry(
+        "wsolbench.backbones.inception:inception_v3",
+        (16, 8),
+        "Inception_V3_Weights.IMAGENET1K_V1",
+        "InceptionV3 to Mixed_6e, stride 16 or 8",
+    ),
     "resnet50": BackboneEntry(
         "wsolbench.backbones.resnet:resnet50",
         (16, 8, 4),

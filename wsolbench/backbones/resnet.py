@@ -10,6 +10,7 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from wsolbench.backbones.base import Backbone, Step
+from wsolbench.heads import GapHead
 
 Block = type[BasicBlock] | type[Bottleneck]
 Four = tuple[int, int, int, int]
@@ -42,7 +43,10 @@ class ResNet(Backbone):
             channels = width * block.expansion
             points |= {f"layer{number}.{index}": channels for index in range(depth)}
         self.points = points
-        self.roles = {"insertion": ("layer3.0", "layer4.0", f"layer4.{depths[3] - 1}")}
+        self.roles = {
+            "insertion": ("layer3.0", "layer4.0", f"layer4.{depths[3] - 1}"),
+            "guidance": ("layer3.0", f"layer3.{depths[2] - 1}"),
+        }
         self.channels = channels
         _initialise(self)
 
@@ -50,6 +54,14 @@ class ResNet(Backbone):
         """Return the stem and then one step per residual block."""
         steps: list[Step] = [(None, layer) for layer in (self.conv1, self.bn1, self.relu, self.maxpool)]
         return steps + [(point, self.get_submodule(point)) for point in self.points]
+
+    def make_head(self, num_classes: int) -> GapHead:
+        """Build the linear classifier."""
+        return GapHead(self.channels, num_classes)
+
+    def reference_is_fast(self, name: str) -> bool:
+        """Whether a parameter belongs to ``layer4`` or ``fc``: heads of other names are slow there."""
+        return name.startswith(("backbone.layer4.", "head.fc."))
 
 
 def _late_strides(stride: int) -> Four:

@@ -62,8 +62,9 @@ def load_weights(network: Network, source: str, backbone: str) -> None:
         detail = " ".join(str(error).split())[:400]
         raise UserError(f"--weights {source} does not fit {backbone}: {detail}") from error
     fc = {name: state.get(f"fc.{name}") for name in ("weight", "bias")}
-    own = network.head.fc
-    if fc["weight"] is not None and fc["weight"].shape == own.weight.shape and fc["bias"] is not None:
+    own = getattr(network.head, "fc", None)
+    fits = own is not None and fc["weight"] is not None and fc["weight"].shape == own.weight.shape
+    if own is not None and fits and fc["bias"] is not None:
         own.load_state_dict(fc)
     network.pretrained = frozenset(f"backbone.{name}" for name, _ in network.backbone.named_parameters())
 

@@ -176,16 +176,24 @@ def train_step(
 
 
 def make_optimizer(method: Method[Any], recipe: Recipe) -> torch.optim.SGD:
-    """Build SGD with Nesterov momentum; all but a pretrained trunk learns ``new_layer_lr`` times faster.
+    """Build SGD with Nesterov momentum and one or two groups of parameters (METHODS: shared training recipe).
 
-    From scratch there is one group at the plain rate (METHODS: shared training recipe).
+    ``param_groups=pretrained``: all but a pretrained trunk learns ``new_layer_lr`` times faster; from scratch there is
+    one group at the plain rate. ``reference``: what the reference chooses by name does, whatever the weights are.
     """
-    pretrained = {f"network.{name}" for name in method.network.pretrained}
-    named = [(name, parameter) for name, parameter in method.named_parameters() if parameter.requires_grad]
-    old = [parameter for name, parameter in named if name in pretrained]
-    new = [parameter for name, parameter in named if name not in pretrained]
-    factor = recipe.new_layer_lr if pretrained else 1.0
-    groups = [{"params": params, "factor": f} for params, f in ((old, 1.0), (new, factor)) if params]
+    network = method.network
+    pretrained = {f"network.{name}" for name in network.pretrained}
+    slow: list[nn.Parameter] = []
+    fast: list[nn.Parameter] = []
+    for name, parameter in method.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if recipe.param_groups == "reference":
+            is_fast = network.backbone.reference_is_fast(name.removeprefix("network."))
+        else:
+            is_fast = bool(pretrained) and name not in pretrained
+        (fast if is_fast else slow).append(parameter)
+    groups = [{"params": params, "factor": f} for params, f in ((slow, 1.0), (fast, recipe.new_layer_lr)) if params]
     return torch.optim.SGD(
         groups,
         lr=recipe.lr,
