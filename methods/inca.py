@@ -8,25 +8,34 @@ evaluation.
 
 Deviations and guesses, each switchable where it is a setting:
 
-- ``attention="residual"`` (default) adds the block's input and starts its output projection at zero, so that training
-  begins at ADL's channel mean. ``"literal"`` is Eq. 5, whose nearly constant attention leaves most masks empty.
+- ``attention="residual"`` (default, in the presets too) adds the block's input and starts its output projection at
+  zero, so that training begins at ADL's channel mean. ``--set attention=literal`` is Eq. 5 as written, whose nearly
+  constant attention leaves most masks empty.
 - The "circled dot" of Eq. 5 is read as the weighted sum over positions, as the text says.
-- Eq. 3 is divided by the number of images, valid or not; an image with an empty mask adds nothing.
-- Eq. 4 is averaged over pixels by default; ``fc_reduction="sum"`` is the formula as written.
+- Eq. 3 is divided by the number of images, valid or not; an image with an empty mask adds nothing. The same holds for
+  ``contrastive="nt-xent"``, the supplement's Eq. 1.
+- Eq. 4 is averaged over pixels by default; ``fc_reduction="sum"`` is the formula as written and what every preset has.
 - An image whose dropped-foreground mask is empty uses sigmoid(A).
+- With a single insertion point there is no Eq. 4 (Table 3, first row).
+- No dropout in the head, as in the reference's ADL.
+- Presets: the baseline is ADL with ADL's own defaults, Table 1 gives every other row; "w/o M_dfg" changes the applied
+  mask only, Eq. 3 keeps M_dfg. The map stride, which the paper does not say, and the epochs are the backbone's and the
+  dataset's defaults: 16 at 224 pixels, finer on small images.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wsolbench.attention import NonLocalAttention
 from wsolbench.config import Uniform, check, hyper
-from wsolbench.method import Draws, Losses, Method
-from wsolbench.methods.adl import drop_mask
+from wsolbench.contrastive import masked_means, nt_xent, triplet
+from wsolbench.method import Draws, Losses, Method, Preset
+from wsolbench.methods.adl import ADLConfig, drop_mask
 from wsolbench.network import Network
 
 
@@ -37,11 +46,13 @@ class InCAConfig:
     drop_rate: float = hyper(0.85, "probability of the mask", low=0, high=1, search=Uniform(0, 1))
     gamma_fg: float = hyper(0.95, "theta_fg, as a share of A's maximum", low=0, high=1, search=Uniform(0, 1))
     gamma_bg: float = hyper(1.2, "theta_bg, in means of A", low=0, search=Uniform(0.5, 2))
+    points: tuple[str, ...] = hyper((), "insertion points by name, the last is Eq. 4's reference; none: the backbone's")
     attention: str = hyper("residual", "the attention", choices=("residual", "literal", "channel-mean"))
     mask: str = hyper("dropped-foreground", "the mask to multiply by", choices=("dropped-foreground", "drop"))
-    contrastive: str = hyper("triplet", "contrastive attention loss", choices=("triplet", "none"))
-    margin: float = hyper(1.0, "margin m of Eq. 3, in embedding distance", low=0)
-    embedding: str = hyper("raw", "embeddings of Eq. 3 as they are, or of unit length", choices=("raw", "l2"))
+    contrastive: str = hyper("triplet", "contrastive attention loss", choices=("triplet", "nt-xent", "none"))
+    margin: float = hyper(1.0, "margin m of the triplet (Eq. 3), in embedding distance", low=0)
+    temperature: float = hyper(0.07, "temperature of nt-xent, in cosines", low=1e-3)
+    embedding: str = hyper("raw", "embeddings of the triplet as they are, or of unit length", choices=("raw", "l2"))
     embedding_size: int = hyper(128, "channels of the embedding", low=1)
     fc: bool = hyper(True, "foreground consistency loss on or off")
     fc_reduction: str = hyper("mean", "Eq. 4 over pixels: mean, or sum as written", choices=("mean", "sum"))
@@ -59,23 +70,58 @@ TABLE_1 = {
 }
 
 
+def paper_presets() -> dict[str, Preset]:
+    """Return one preset for each row of the ablations: Table 2 and its text, Table 3, the supplement's Table 1."""
+    full, vgg16 = (replace(TABLE_1[backbone], fc_reduction="sum") for backbone in ("resnet50", "vgg16"))
+    adl = replace(full, drop_rate=ADLConfig().drop_rate, gamma_fg=ADLConfig().gamma)
+    adl = replace(adl, attention="channel-mean", mask="drop", contrastive="none", fc=False)
+    rows = {
+        "table2/baseline": ("Table 2, Baseline", adl),
+        "table2/baseline-with-m-dfg": ("Section 4.2, Baseline with M_dfg", replace(adl, mask="dropped-foreground")),
+        "table2/without-contrastive": ("Table 2, Ours w/o contrastive", replace(full, contrastive="none")),
+        "table2/without-fc": ("Table 2, Ours w/o L_fc", replace(full, fc=False)),
+        "table2/without-non-local": ("Table 2, Ours w/o non-local", replace(full, attention="channel-mean")),
+        "table2/without-m-dfg": ("Table 2, Ours w/o M_dfg", replace(full, mask="drop")),
+        "table2/full": ("Table 2, Ours (full)", full),
+    }
+    points: tuple[str, ...] = ()
+    for point in ("conv5_3", "pool4", "pool3", "pool2", "pool1"):  # cumulative, from late to early
+        rows[f"table3/{point}"] = (f"Table 3, {'+ ' if points else ''}{point}", replace(vgg16, points=(point, *points)))
+        points = (point, *points)
+    rows |= {
+        "supplement1/baseline": ("supplement, Table 1, Baseline", adl),
+        "supplement1/nt-xent": ("supplement, Table 1, Ours w NT-Xent", replace(full, contrastive="nt-xent")),
+        "supplement1/triplet": ("supplement, Table 1, Ours w triplet", full),
+    }
+    recipe = {"lr": 0.001, "batch_size": 32, "weight_decay": 1e-4}
+    presets = {}
+    for name, (row, config) in rows.items():
+        backbone = "vgg16" if config.points else "resnet50"
+        presets[name] = Preset(backbone=backbone, config=config, recipe=recipe, source=f"Ki et al. 2020, {row}")
+    return presets
+
+
 class InCA(Method[InCAConfig]):
     """Dropped-foreground masks from non-local attention, with contrastive and consistency losses."""
 
     name = "inca"
     paper = "Ki et al., In-sample Contrastive Learning and Consistent Attention for WSOL, ACCV 2020"
     Config = InCAConfig
+    presets = paper_presets()
+    resting = {"embeddings.": "raw distances far exceed the paper's margin, which shuts the hinge"}
 
     def __init__(self, network: Network, config: InCAConfig) -> None:
         super().__init__(network, config)
-        self.insertion = network.roles["insertion"]
-        channels = [network.points[point] for point in self.insertion]
+        network.head.dropout = 0.0
+        self.points = network.choose(config.points, "insertion")
+        channels = [network.points[point] for point in self.points]
         if config.attention != "channel-mean":
             residual = config.attention == "residual"
             self.attentions = nn.ModuleList(NonLocalAttention(c, residual) for c in channels)
         if config.contrastive != "none":
-            bias = config.embedding == "l2"  # raw: it cancels in every distance, its gradient is zero
-            self.embeddings = nn.ModuleList(nn.Linear(c, config.embedding_size, bias) for c in channels)
+            self.unit = config.contrastive == "nt-xent" or config.embedding == "l2"
+            # Without unit length a bias cancels in every distance: its gradient is zero.
+            self.embeddings = nn.ModuleList(nn.Linear(c, config.embedding_size, bias=self.unit) for c in channels)
 
     @classmethod
     def defaults(cls, backbone: str) -> InCAConfig:
@@ -84,54 +130,79 @@ class InCA(Method[InCAConfig]):
 
     def draw(self, n: int, size: tuple[int, int], generator: torch.Generator) -> Draws:
         """Draw ``drop``, bool (points,): mask or importance map, once per forward and point."""
-        uniform = torch.rand(len(self.insertion), generator=generator, device=generator.device)
+        uniform = torch.rand(len(self.points), generator=generator, device=generator.device)
         return {"drop": uniform < self.config.drop_rate}
 
     def losses(self, images: Tensor, labels: Tensor, draws: Draws) -> Losses:
         """Return cross entropy, contrastive attention loss and foreground consistency loss (Eq. 6)."""
-        seen: list[Seen] = []
-        effects = {point: self._effect(index, draws["drop"][index], seen) for index, point in enumerate(self.insertion)}
-        logits = self.network.logits(self.network(images, after=effects).last)
+        logits, seen = self._masked_forward(images, draws)
         terms = {"cls": functional.cross_entropy(logits, labels)}
-        diagnostics = {
-            f"{name}_{point}": value
-            for point, at in zip(self.insertion, seen, strict=True)
-            for name, value in self._diagnose(at).items()
-        }
-        if self.config.contrastive == "triplet":
-            per_point = [
-                contrastive_attention_loss(at.features, at.masks, embed, self.config.margin, self.config.embedding)
-                for at, embed in zip(seen, self.embeddings, strict=True)
-            ]
-            terms["ca"] = self.config.weight_ca * torch.stack([loss for loss, _ in per_point]).sum()
-            diagnostics["active_triplets"] = torch.stack([active for _, active in per_point]).mean()
-        if self.config.fc:
-            attentions = [at.attention for at in seen]
+        diagnostics = {f"{name}_{at}": value for at in seen for name, value in self._watch(seen[at]).items()}
+        if self.config.contrastive != "none":
+            found = [self._contrast(at, embed) for at, embed in zip(seen.values(), self.embeddings, strict=True)]
+            terms["ca"] = self.config.weight_ca * torch.stack([per_image.mean() for per_image in found]).sum()
+            if self.config.contrastive == "triplet":
+                active = [(per_image.detach() > 0).float().mean() for per_image in found]
+                diagnostics |= {f"active_triplets_{point}": share for point, share in zip(seen, active, strict=True)}
+        if self.config.fc and len(seen) > 1:
+            attentions = [at.attention for at in seen.values()]
             terms["fc"] = self.config.weight_fc * foreground_consistency_loss(attentions, self.config.fc_reduction)
         return Losses(terms=terms, diagnostics=diagnostics)
 
-    def _diagnose(self, at: "Seen") -> dict[str, Tensor]:
-        """Return what tells whether a point's masks and block do anything."""
-        found = {"empty_masks": _share_empty(at.masks[0]), "peak": _peak(at.attention)}
-        return found | ({"nonlocal_share": _nonlocal_share(at)} if self.config.attention == "residual" else {})
+    def views(self, images: Tensor, labels: Tensor, draws: Draws) -> Mapping[str, Tensor]:
+        """Show the attention, M_dfg, M_fg and the factor of the features at each point, and the class maps."""
+        _, seen = self._masked_forward(images, draws)
+        shown: dict[str, Tensor] = {}
+        for point, at in seen.items():
+            pictures = {"attention": at.attention, "dropped foreground": at.masks[0], "foreground": at.masks[1]}
+            pictures |= {"factor": at.factor}
+            shown |= {f"{name} {point}": picture.squeeze(1).float() for name, picture in pictures.items()}
+        return shown | dict(super().views(images, labels, draws))
 
-    def _effect(self, index: int, drop: Tensor, seen: "list[Seen]") -> Callable[[Tensor], Tensor]:
+    def _masked_forward(self, images: Tensor, draws: Draws) -> "tuple[Tensor, dict[str, Seen]]":
+        """Return the logits of the masked features, and what passed each point, early to late."""
+        seen: dict[str, Seen] = {}
+        effects = {
+            point: self._effect(index, draws["drop"][index], point, seen) for index, point in enumerate(self.points)
+        }
+        return self.network.logits(self.network(images, after=effects).last), seen
+
+    def _effect(self, index: int, drop: Tensor, point: str, seen: "dict[str, Seen]") -> Callable[[Tensor], Tensor]:
         """Return what happens after one point; it leaves what the losses need in ``seen``."""
 
         def effect(features: Tensor) -> Tensor:
             plain = self.config.attention == "channel-mean"
             attention = features.mean(dim=1, keepdim=True) if plain else self.attentions[index](features)
             masks = in_sample_masks(attention, self.config.gamma_fg, self.config.gamma_bg)
-            seen.append(Seen(features, attention, masks))
             importance = attention.sigmoid().to(features.dtype)
             if self.config.mask == "drop":
                 chosen = drop_mask(attention, self.config.gamma_fg).to(features.dtype)
             else:
                 filled = masks[0].flatten(1).any(dim=1)[:, None, None, None]
                 chosen = torch.where(filled, masks[0].to(features.dtype), importance)
-            return features * torch.where(drop, chosen, importance)
+            factor = torch.where(drop, chosen, importance)
+            seen[point] = Seen(features, attention, masks, factor)
+            return features * factor
 
         return effect
+
+    def _contrast(self, at: "Seen", embed: nn.Module) -> Tensor:
+        """Return each image's contrastive attention loss at one point, (N,); 0 where a mask is empty."""
+        z = in_sample_embeddings(at.features, at.masks, embed, self.unit)
+        if self.config.contrastive == "triplet":
+            per_image = triplet(*z, margin=self.config.margin)
+        else:
+            per_image = nt_xent(*z, temperature=self.config.temperature)
+        return per_image * torch.stack([mask.flatten(1).any(dim=1) for mask in at.masks]).all(dim=0)
+
+    def _watch(self, at: "Seen") -> dict[str, Tensor]:
+        """Return what tells whether a point's masks and block do anything."""
+        found = {
+            "empty_masks": 1 - at.masks[0].flatten(1).any(dim=1).float().mean(),
+            "foreground": at.masks[1].float().mean(),
+            "peak": _peak(at.attention),
+        }
+        return found | ({"nonlocal_share": _nonlocal_share(at)} if self.config.attention == "residual" else {})
 
 
 class Seen(NamedTuple):
@@ -141,82 +212,13 @@ class Seen(NamedTuple):
         features: the block's input, (N, C, h, w).
         attention: A, (N, 1, h, w).
         masks: dropped foreground, foreground and background; see :func:`in_sample_masks`.
+        factor: what multiplied the features, (N, 1, h, w).
     """
 
     features: Tensor
     attention: Tensor
     masks: tuple[Tensor, Tensor, Tensor]
-
-
-class NonLocalAttention(nn.Module):
-    """The non-local attention block (Eq. 5), averaged over channels.
-
-    The channel mean is linear and every row of the similarity P sums to 1, so the values are averaged over channels
-    before the product with P; the C x HW product is never built.
-
-    Args:
-        channels: channels C of the features.
-        residual: add the features and project the values by a matrix that starts at zero.
-    """
-
-    def __init__(self, channels: int, residual: bool) -> None:
-        super().__init__()
-        inner = max(channels // 8, 1)
-        self.query = nn.Conv2d(channels, inner, 1)
-        self.key = nn.Conv2d(channels, inner, 1, bias=False)  # a key bias shifts whole rows: its gradient is zero
-        self.value = nn.Conv2d(channels, channels, 1)
-        self.out = nn.Conv2d(channels, channels, 1) if residual else None
-        if self.out is not None:
-            nn.init.zeros_(self.out.weight)
-            nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return the attention A, (N, 1, h, w), of features (N, C, h, w), in float32."""
-        with torch.autocast(features.device.type, enabled=False):
-            x = features.float()
-            query, key, value = (
-                y.flatten(2).transpose(1, 2) for y in (self.query(x), self.key(x), self._mean_value(x))
-            )
-            attended: Tensor = Attend.apply(query, key, value).view(x.shape[0], 1, *x.shape[2:])
-            return attended if self.out is None else attended + x.mean(dim=1, keepdim=True)
-
-    def _mean_value(self, x: Tensor) -> Tensor:
-        """Return the channel mean of the (projected) values, (N, 1, h, w): one linear map of x to one channel."""
-        mean = x.new_full((1, x.shape[1]), 1 / x.shape[1])
-        offset = x.new_zeros(1)
-        for layer in (self.value,) if self.out is None else (self.out, self.value):
-            assert layer.bias is not None
-            offset = offset + mean @ layer.bias
-            mean = mean @ layer.weight.flatten(1)
-        return functional.conv2d(x, mean[:, :, None, None], offset)
-
-
-class Attend(torch.autograd.Function):
-    """P v with P = softmax over keys of q k^T, for values of one channel.
-
-    With S = q k^T and out = P v, dL/dS_ij = P_ij g_i (v_j - out_i) for a gradient g. So the gradients of q, k and v
-    are two products with P itself, and neither dL/dP nor dL/dS, both as large as P, is built.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:  # noqa: ANN401
-        """Return out (N, L, 1) of query and key (N, L, D) and value (N, L, 1)."""
-        similarity = (query @ key.transpose(1, 2)).softmax(dim=2)
-        out = similarity @ value
-        ctx.save_for_backward(query, key, value, similarity, out)
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
-        """Return the gradients of query, key and value."""
-        query, key, value, similarity, out = ctx.saved_tensors
-        (g,) = grads
-        size = query.shape[2]
-        to_query = similarity @ torch.cat([value * key, key], dim=2)
-        to_key = similarity.transpose(1, 2) @ torch.cat([g * query, g * out * query, g], dim=2)
-        grad_query = g * (to_query[:, :, :size] - out * to_query[:, :, size:])
-        grad_key = value * to_key[:, :, :size] - to_key[:, :, size : 2 * size]
-        return grad_query, grad_key, to_key[:, :, 2 * size :]
+    factor: Tensor
 
 
 def in_sample_masks(attention: Tensor, gamma_fg: float, gamma_bg: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -237,50 +239,25 @@ def in_sample_masks(attention: Tensor, gamma_fg: float, gamma_bg: float) -> tupl
     return foreground & (fixed < theta_fg), foreground, fixed < theta_bg
 
 
-def contrastive_attention_loss(
-    features: Tensor, masks: tuple[Tensor, Tensor, Tensor], embed: nn.Module, margin: float, embedding: str
-) -> tuple[Tensor, Tensor]:
-    """Pull the dropped foreground to the foreground and push it from the background (Eq. 3).
+def in_sample_embeddings(
+    features: Tensor, masks: tuple[Tensor, Tensor, Tensor], embed: nn.Module, unit: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Embed the average features of three masks, in float32.
 
     Args:
         features: the block's input, (N, C, h, w).
         masks: dropped foreground, foreground, background; bool (N, 1, h, w). They pass no gradient.
         embed: maps (N, C) to (N, E).
-        margin: m of Eq. 3.
-        embedding: ``raw``, or ``l2`` to scale the embeddings to length 1.
+        unit: scale the embeddings to length 1.
 
     Returns:
-        The loss, [d(dfg, fg) - d(dfg, bg) + m]+ summed over the images with no empty mask and divided by N; and the
-        share of images whose hinge is active, detached.
+        For each mask (N, E).
     """
     with torch.autocast(features.device.type, enabled=False):
-        z = [embed(mean) for mean in masked_means(features.float(), masks)]
-        if embedding == "l2":
-            z = [functional.normalize(vector, dim=1) for vector in z]
-        hinge = (distance(z[0], z[1]) - distance(z[0], z[2]) + margin).clamp_min(0)
-        valid = torch.stack([mask.flatten(1).any(dim=1) for mask in masks]).all(dim=0)
-        loss = (hinge * valid).mean()
-    return loss, ((hinge > 0) & valid).float().mean().detach()
-
-
-def masked_means(features: Tensor, masks: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Average features over masks, all in one product.
-
-    Args:
-        features: (N, C, h, w).
-        masks: bool, each (N, 1, h, w).
-
-    Returns:
-        For each mask (N, C); zero where the mask is empty.
-    """
-    weight = torch.cat(list(masks), dim=1).flatten(2).to(features.dtype)
-    sums = weight @ features.flatten(2).transpose(1, 2)
-    return (sums / weight.sum(dim=2, keepdim=True).clamp_min(1)).unbind(dim=1)
-
-
-def distance(a: Tensor, b: Tensor) -> Tensor:
-    """Return the L2 distance of the rows of two (N, E) matrices; 1e-12 keeps the gradient finite at zero."""
-    return ((a - b).square().sum(dim=1) + 1e-12).sqrt()
+        dropped, foreground, background = (embed(mean) for mean in masked_means(features.float(), masks))
+        if unit:
+            dropped, foreground, background = (functional.normalize(z) for z in (dropped, foreground, background))
+    return dropped, foreground, background
 
 
 def foreground_consistency_loss(attentions: list[Tensor], reduction: str) -> Tensor:
@@ -291,7 +268,7 @@ def foreground_consistency_loss(attentions: list[Tensor], reduction: str) -> Ten
         reduction: over pixels: ``sum`` (the formula) or ``mean``. Images are averaged, points are summed.
 
     Returns:
-        A scalar; zero for a single point.
+        A scalar; needs two points.
     """
     reference = attentions[-1].detach().float()
     total = reference.new_zeros(())
@@ -302,11 +279,6 @@ def foreground_consistency_loss(attentions: list[Tensor], reduction: str) -> Ten
         squared = (attention.float() - target).square().flatten(1)
         total = total + (squared.sum(dim=1) if reduction == "sum" else squared.mean(dim=1)).mean()
     return total
-
-
-def _share_empty(mask: Tensor) -> Tensor:
-    """Return the share of images whose mask (N, 1, h, w) is empty."""
-    return 1 - mask.flatten(1).any(dim=1).float().mean()
 
 
 def _peak(attention: Tensor) -> Tensor:
@@ -320,7 +292,7 @@ def _peak(attention: Tensor) -> Tensor:
     return ratio.sum() / (mean > 0).sum().clamp_min(1)
 
 
-def _nonlocal_share(at: "Seen") -> Tensor:
+def _nonlocal_share(at: Seen) -> Tensor:
     """Return how much of A's spread over positions the non-local part makes, 0 to 1, the mean over images."""
     plain = at.features.detach().float().mean(dim=1).flatten(1)
     added = (at.attention.detach().flatten(1) - plain).std(dim=1)

@@ -1,4 +1,4 @@
-"""The commands that the README shows are run as they stand."""
+"""The commands that the documents show are run as they stand."""
 
 import re
 import shlex
@@ -13,26 +13,30 @@ ROOT = Path(__file__).parents[1]
 MARKER = "<!-- the commands of this block are executed by tests/test_docs.py -->"
 
 
-def commands():
-    """Return the commands of the README's marked block."""
-    block = (ROOT / "README.md").read_text(encoding="utf-8").split(MARKER)[1].split("```")[1]
+def commands(page):
+    """Return the commands of a page's marked block."""
+    block = (ROOT / page).read_text(encoding="utf-8").split(MARKER)[1].split("```")[1]
     return [shlex.split(line) for line in block.strip().splitlines()]
 
 
-def test_readme_tour(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("page", "count", "rows"),
+    [("README.md", 5, ("| cam", "| has")), ("docs/add-a-method.md", 5, ("| cam", "| hide-cells"))],
+)
+def test_a_pages_commands_end_in_a_leaderboard(page, count, rows, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WSOLBENCH_CACHE", str(tmp_path / "cache"))
-    tour = commands()
-    assert len(tour) == 5
+    tour = commands(page)
+    assert len(tour) == count
     for program, *arguments in tour:
         assert program == "wsolbench"
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, result.output
-    assert "| cam" in result.output
-    assert "| has" in result.output
+    for row in rows:
+        assert row in result.output
 
 
-@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "results/README.md"])
+@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "results/README.md", "docs/add-a-method.md"])
 def test_links_and_files_exist(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     targets = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]

@@ -125,6 +125,7 @@ OTHER = {
     "lr_decay_every": "40",
     "lr_decay_early": "true",
     "new_layer_lr": "5",
+    "param_groups": "reference",
     "momentum": "0.5",
     "weight_decay": "0",
     "bn_recalibrate": "true",

@@ -7,7 +7,8 @@ import pytest
 
 from wsolbench.engine import fit as engine_fit
 from wsolbench.errors import RunError, UserError
-from wsolbench.experiment import _ranks, make_plan, run
+from wsolbench.experiment import make_plan, run
+from wsolbench.outcome import finite_ranks
 from wsolbench.records import read_record, record_files
 
 PLUGIN = '''"""A method of one's own."""
@@ -51,9 +52,9 @@ def test_a_diverged_network_is_a_failed_run(tiny_request, tmp_path):
 
 def test_an_image_with_nan_logits_is_wrong_at_every_k():
     logits = np.array([[2.0, 1.0], [np.nan, 0.0], [0.0, 1.0]], dtype=np.float32)
-    assert _ranks(logits, np.array([0, 0, 0]), "test").tolist() == [0, 2, 1]
+    assert finite_ranks(logits, np.array([0, 0, 0]), "test").tolist() == [0, 2, 1]
     with pytest.raises(RunError, match="no image of test has finite logits: training diverged"):
-        _ranks(np.full((3, 2), np.nan, dtype=np.float32), np.array([0, 0, 0]), "test")
+        finite_ranks(np.full((3, 2), np.nan, dtype=np.float32), np.array([0, 0, 0]), "test")
 
 
 def test_every_split_is_decoded_before_training(tiny_request, tmp_path, monkeypatch):

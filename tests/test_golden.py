@@ -65,6 +65,7 @@ def test_run_id(tiny_request, method):
             "lr_decay_every": 5,
             "lr_decay_early": False,
             "new_layer_lr": 10,
+            "param_groups": "pretrained",
             "momentum": 0.9,
             "weight_decay": 0.0001,
             "bn_recalibrate": False,

@@ -74,7 +74,7 @@ def test_built_ins_are_found_by_their_file():
 
 
 def test_an_unknown_method_suggests_the_nearest():
-    with pytest.raises(UserError, match="unknown method 'inka'; did you mean 'inca'\\? Choices: adl, cam"):
+    with pytest.raises(UserError, match="unknown method 'inka'; did you mean 'inca'\\? Choices: acol, adl, cam, "):
         load_method("inka")
 
 

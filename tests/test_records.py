@@ -169,6 +169,13 @@ DAMAGES = {
     "it is nested too deeply": 100_000 * "[",
     "nested too deeply for a record": '{"schema": 1, "metrics": ' + 100_000 * '{"a":',
     "schema version is [[[[[[[...]]]]]]]": '{"schema": ' + 50 * "[" + 50 * "]" + "}",
+    "'identity.extractor.point' is None": damaged(lambda data: data["identity"].update(extractor={"name": "gradcam"})),
+    "'identity.extractor' is 'gradcam', expected an object": damaged(
+        lambda data: data["identity"].update(extractor="gradcam")
+    ),
+    "'identity.supervision.threshold_images' is -1": damaged(
+        lambda data: data["identity"].update(supervision={"kind": "masks", "train_images": 8, "threshold_images": -1})
+    ),
     "was it edited?": damaged(lambda data: data["identity"]["recipe"].update(seed=7)),
 }
 

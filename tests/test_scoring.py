@@ -118,6 +118,10 @@ def test_slices_by_the_largest_box(make_dataset):
     assert {name: mask.tolist() for name, mask in masks.items()} == {"boxes_5_50": [False, True, True, False]}
 
 
+def scored_boxes(dataset):
+    return {split: dataset.annotations(split) for split in ("test", "train-fullsup")}
+
+
 def hits_of(decisions):
     """Return hits that hold at all levels or none: one row of decisions per image and criterion."""
     levels = np.repeat(np.array(decisions, dtype=bool)[:, :, None], 256, axis=2)
@@ -129,7 +133,7 @@ def test_a_slice_is_scored_as_a_smaller_dataset(make_dataset):
     dataset = make_dataset({"test": [[small], [middle], [middle]], "train-fullsup": [[middle], [small]]}, size=(20, 20))
     test = SplitScores(hits=hits_of([[1, 1, 1], [1, 1, 0], [1, 0, 0]]), ranks=np.array([9, 0, 3]), num_classes=10)
     fullsup = SplitScores(hits=hits_of([[1, 1, 1], [0, 0, 0]]), ranks=np.array([0, 0]), num_classes=10)
-    whole, slices = score_with_slices({"test": test, "train-fullsup": fullsup}, dataset, 20)
+    whole, slices = score_with_slices({"test": test, "train-fullsup": fullsup}, scored_boxes(dataset), 20)
     assert whole == score(test, fullsup)
     assert whole.metrics["gt_known"] == pytest.approx(200 / 3)
     part = slices["boxes_5_50"]
@@ -148,7 +152,7 @@ def empty_in(where, make_dataset, **scores):
     dataset = make_dataset(boxes, size=(20, 20))
     test = SplitScores(hits=hits_of([[1, 1, 1], [1, 1, 0]]), **scores)
     fullsup = SplitScores(hits=hits_of([[1, 1, 1], [1, 0, 0]]))
-    whole, slices = score_with_slices({"test": test, "train-fullsup": fullsup}, dataset, 20)
+    whole, slices = score_with_slices({"test": test, "train-fullsup": fullsup}, scored_boxes(dataset), 20)
     return whole, slices["boxes_5_50"]
 
 
@@ -159,7 +163,7 @@ def test_a_slice_has_the_thresholds_it_used(make_dataset):
 
 
 def test_a_slice_without_test_images_is_recorded_with_the_reason(make_dataset):
-    whole, part = empty_in("test", make_dataset)
+    whole, part = empty_in("test", make_dataset, ranks=np.array([0, 0]), num_classes=4)
     assert (part.images, part.metrics, part.thresholds) == (0, {}, {})
     assert part.absent == dict.fromkeys([*whole.metrics, *whole.absent], "no test image is in this slice")
 
@@ -174,3 +178,12 @@ def test_a_slice_without_fullsup_images_has_the_oracles_only(make_dataset):
     frozen = {key for key in whole.metrics if key.endswith("_fullsup")}
     assert part.absent == whole.absent | dict.fromkeys(frozen, "no train-fullsup image is in this slice")
     assert part.absent["top5_loc_fullsup"] == "top 5 of 4 classes says nothing"
+
+
+@pytest.mark.parametrize("empty", [None, "test", "train-fullsup"])
+def test_where_nothing_was_classified_the_classification_keys_say_so(make_dataset, empty):
+    whole, part = empty_in(empty, make_dataset)
+    keys = {f"top{k}_{what}" for k in (1, 5) for what in ("cls", "loc", "loc_fullsup")}
+    for scores in (whole, part):
+        assert {key for key, reason in scores.absent.items() if reason == "it does not classify"} == keys
+        assert not keys & scores.metrics.keys()

@@ -29,8 +29,8 @@ class Search(ABC):
 class Uniform(Search):
     """Draw uniformly from [low, high]; a text as a bound is the value of an earlier field.
 
-    >>> Uniform("low", 1).value(0.5, {"low": 0.2})
-    0.6
+    >>> Uniform("low", 1).value(0.5, {"low": 0.5})
+    0.75
     """
 
     low: float | str
@@ -140,13 +140,15 @@ def hyper(
 
 
 def check(config: Any) -> None:  # noqa: ANN401
-    """Check every field against its declared range; called from ``__post_init__``.
+    """Check every field against its declared range, and make lists tuples; called from ``__post_init__``.
 
     Raises:
         UserError: a value is out of range, not finite, or not among the choices.
     """
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
+        if isinstance(value, list):  # what JSON makes of a tuple
+            object.__setattr__(config, field.name, tuple(value))
         low, high, choices = (field.metadata.get(key) for key in ("low", "high", "choices"))
         if choices is not None and value not in choices:
             raise UserError(f"{field.name}={value} is not allowed; expected one of {', '.join(map(str, choices))}")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from wsolbench.backbones.registry import backbone_entry, build_backbone
@@ -28,24 +27,22 @@ from wsolbench.engine.device import (
     resolve_device,
     resolve_precision,
 )
-from wsolbench.engine.fit import Fitted, fit
-from wsolbench.engine.infer import Inference, infer
+from wsolbench.engine.fit import fit
 from wsolbench.engine.seeding import derive_seed
-from wsolbench.errors import RunError, UserError, unknown_name
+from wsolbench.errors import UserError, unknown_name
 from wsolbench.files import refuse_unwritable
-from wsolbench.method import Method
+from wsolbench.method import Method, Preset
 from wsolbench.network import build_network
 from wsolbench.null_rows import write_null_rows
+from wsolbench.outcome import SCORED, hit_arrays, keep_outputs, make_record, refuse_damaged, score_split
 from wsolbench.plugins import load_method, method_entry
-from wsolbench.protocols import PROTOCOL_VERSION, SplitScores, label_ranks
+from wsolbench.protocols import PROTOCOL_VERSION
 from wsolbench.provenance import Clock, join_sessions, provenance
 from wsolbench.recipe import Recipe
-from wsolbench.record_schema import Record, identity_hash
-from wsolbench.records import read_record, record_path, write_hits, write_record
+from wsolbench.record_schema import identity_hash
+from wsolbench.records import record_path, write_hits, write_record
 from wsolbench.request import Request, option_name
-from wsolbench.scoring import BoxScorer, score_with_slices
-
-SCORED: tuple[SplitName, ...] = ("train-fullsup", "test")
+from wsolbench.supervision import Division, divide, with_masks
 
 OF_OPTIONS = frozenset(
     (
@@ -72,6 +69,7 @@ class Plan:
         config: its configuration.
         recipe: the training recipe.
         dataset: the opened dataset.
+        division: which of its images the method trains on and is scored on.
         weights: ``none``, ``imagenet`` or a path (the recipe holds the content's name).
         device: where to run.
         identity: everything that decides the numbers.
@@ -82,18 +80,11 @@ class Plan:
     config: Any
     recipe: Recipe
     dataset: Dataset
+    division: Division
     weights: str
     device: torch.device
     identity: Mapping[str, Any]
     run_id: str
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ScoredSplit:
-    """What scoring one split gives: hits and ranks for the protocol, and the network's outputs."""
-
-    scores: SplitScores
-    inference: Inference
 
 
 def run(request: Request) -> Path:
@@ -116,7 +107,7 @@ def run(request: Request) -> Path:
     if request.save_maps is not None:
         refuse_unwritable("--save-maps", request.save_maps)
     if request.resume and path.is_file():
-        _refuse_damaged(path)
+        refuse_damaged(path, "move it away or use --no-resume")
     else:
         _run(plan, request, clock, run_dir)
     if request.save_maps is not None:
@@ -132,58 +123,129 @@ def _run(plan: Plan, request: Request, clock: Clock, run_dir: Path) -> None:
     reset_peak_memory(plan.device)
     with determinism(plan.recipe.deterministic):
         method = build_method(plan)
-        banks = _decode(plan, request)  # all of them now: a damaged test picture should not cost a training first
+        # All splits now: a damaged test picture should not cost a training first.
+        training, banks = _training_bank(plan, request), scoring_banks(plan, request.cache, request.quiet)
         clock = join_sessions(run_dir / "sessions.log", clock, resumed=(run_dir / "last.pt").is_file())
-        labels = torch.from_numpy(plan.dataset.images("train-weaksup").labels)
+        labels = torch.from_numpy(plan.division.train.labels)
         fitted = fit(
             method,
-            banks["train-weaksup"],
+            training,
             labels,
             plan.recipe,
             run_dir=run_dir,
             run_id=plan.run_id,
+            epoch_images=plan.division.epoch_images,
             quiet=request.quiet,
         )
-        splits = {split: score_split(method, plan, split, banks[split], request.quiet) for split in SCORED}
-    _keep(method, plan, splits, run_dir)
-    command = replace(request, precision=plan.recipe.precision).command  # what auto was here, it may not be elsewhere
-    record = _record(plan, fitted, splits, clock, command)
+        splits = {
+            split: score_split(method, plan.division, split, images, quiet=request.quiet)
+            for split, images in banks.items()
+        }
+    _keep(method, plan, run_dir)
+    keep_outputs(plan.division, splits, run_dir)
+    # What auto was here, it may not be elsewhere; and a preset's backbone is better said.
+    command = replace(request, backbone=plan.recipe.backbone, precision=plan.recipe.precision).command
+    origin = provenance(
+        clock,
+        command,
+        device=device_name(plan.device),
+        train_images_per_s=fitted.images / fitted.seconds,
+        peak_memory_mb=peak_memory_mb(plan.device),
+    )
+    record = make_record(plan.identity, plan.division, splits, origin, fitted.history)
     write_null_rows(plan.dataset, plan.recipe.image_size, record.map_size, request.results, command, clock.code)
-    write_hits(record_path(plan.identity, request.results).with_suffix(".npz"), **_hit_arrays(splits))
+    write_hits(record_path(plan.identity, request.results).with_suffix(".npz"), **hit_arrays(splits))
     write_record(record, request.results)
     for name in ("last.pt", "sessions.log"):  # model.pt has the weights, and nothing is left to resume
         (run_dir / name).unlink(missing_ok=True)
 
 
 def make_plan(request: Request) -> Plan:
-    """Fill in every default and name the run; trains nothing and reads no picture."""
+    """Fill in every default and name the run; trains nothing and reads no picture.
+
+    What decides a setting, weakest first: the recipe's and the backbone's defaults, the dataset's, the preset's, the
+    options, ``--set``. The method's configuration is the preset's or the method's default, then ``--set``.
+    """
     method = load_method(request.method, request.plugins)
+    preset = None if request.preset is None else named_preset(method, request.preset)
     dataset = open_dataset(request.dataset, request.data_root, request.data_options)
     device = resolve_device(request.device)
-    trunk = backbone_entry(request.backbone)
+    backbone = request.backbone or (Recipe().backbone if preset is None else preset.backbone)
+    trunk = backbone_entry(backbone)
+    start = preset or Preset(backbone=backbone, config=method.defaults(backbone))
     weights = request.weights or ("imagenet" if trunk.weights else "none")
+    of_method, of_recipe = _split_settings(method, request.settings)
+    defaults = dict(dataset.defaults)
+    if defaults.get("feature_map", trunk.strides[0]) not in trunk.strides:
+        defaults["feature_map"] = min(trunk.strides)  # a dataset of small images asks for a finer map than this has
+    chosen = {
+        "feature_map": trunk.strides[0],
+        "image_size": dataset.image_size,
+        **defaults,
+        **start.recipe,
+        **request.recipe,
+        "backbone": backbone,
+        "weights": weights_identity(weights, backbone),
+        "precision": resolve_precision(request.precision, device),
+    }
+    recipe = override(Recipe(**chosen), of_recipe)
+    config = override(start.config, of_method)
+    division = divide(dataset, method.supervision)
+    identity = _identity(request, config, recipe, division, device)
+    return Plan(
+        method=method,
+        config=config,
+        recipe=recipe,
+        dataset=dataset,
+        division=division,
+        weights=weights,
+        device=device,
+        identity=identity,
+        run_id=identity_hash(identity),
+    )
+
+
+def named_preset(method: type[Method[Any]], name: str) -> Preset:
+    """Return one of a method's presets.
+
+    Raises:
+        UserError: the method has none, or none of that name; the nearest name is suggested.
+    """
+    if not method.presets:
+        raise UserError(f"{method.name} has no presets; leave out --preset {name}")
+    if name not in method.presets:
+        raise unknown_name(f"preset of {method.name}", name, method.presets)
+    return method.presets[name]
+
+
+def _split_settings(method: type[Method[Any]], settings: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the method's and the recipe's part of ``--set``; raise UserError for what is neither's."""
     of_method = {entry.name for entry in fields(method.Config)}
     of_recipe = {entry.name for entry in fields(Recipe)} - OF_OPTIONS - {"world_size"}
-    for name in request.settings:
+    for name in settings:
         if name in OF_OPTIONS:
             raise UserError(f"{name} is not taken from --set; use {option_name(name)}")
         if name not in of_method | of_recipe:
             raise unknown_name("setting", name, of_method | of_recipe)
-    chosen = {
-        "feature_map": trunk.strides[0],
-        "image_size": dataset.image_size,
-        **dataset.defaults,
-        **request.recipe,
-        "backbone": request.backbone,
-        "weights": weights_identity(weights, request.backbone),
-        "precision": resolve_precision(request.precision, device),
-    }
-    recipe = override(Recipe(**chosen), {k: v for k, v in request.settings.items() if k in of_recipe})
-    config = override(method.defaults(request.backbone), {k: v for k, v in request.settings.items() if k in of_method})
+    return (
+        {name: text for name, text in settings.items() if name in of_method},
+        {name: text for name, text in settings.items() if name in of_recipe},
+    )
+
+
+def _identity(
+    request: Request,
+    config: Any,  # noqa: ANN401
+    recipe: Recipe,
+    division: Division,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Return everything that decides a run's numbers, as plain JSON values."""
+    dataset = division.dataset
     identity = {
-        "method": method.name,
+        "method": request.method,
         "config": as_dict(config),
-        "backbone": request.backbone,
+        "backbone": recipe.backbone,
         "dataset": dataset.name,
         "dataset_options": dict(dataset.options),
         "recipe": as_dict(recipe),
@@ -193,16 +255,9 @@ def make_plan(request: Request) -> Plan:
     }
     if (content := method_entry(request.method, request.plugins).content_hash()) is not None:
         identity["plugin"] = content
-    return Plan(
-        method=method,
-        config=config,
-        recipe=recipe,
-        dataset=dataset,
-        weights=weights,
-        device=device,
-        identity=identity,
-        run_id=identity_hash(identity),
-    )
+    if division.identity is not None:
+        identity["supervision"] = division.identity
+    return identity
 
 
 def build_method(plan: Plan) -> Method[Any]:
@@ -219,53 +274,32 @@ def build_method(plan: Plan) -> Method[Any]:
     return method.to(plan.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def _decode(plan: Plan, request: Request) -> dict[SplitName, ImageBank]:
-    """Return every split's decoded images: at the resized side for training, at the evaluation size for scoring."""
+def _training_bank(plan: Plan, request: Request) -> ImageBank:
+    """Return the training pictures at the resized side, with masks if the method trains on them."""
     cache = request.cache or default_cache_dir()
-    sides: dict[SplitName, int] = dict.fromkeys(SCORED, plan.recipe.image_size) | {
-        "train-weaksup": plan.recipe.resized_side
-    }
+    pictures = cached_images(plan.division.train, plan.recipe.resized_side, cache, request.quiet)
+    if plan.division.boxes is not None:
+        pictures = with_masks(pictures, plan.division.boxes)
+    return ImageBank(pictures, plan.device)
+
+
+def scoring_banks(plan: Plan, cache: Path | None, quiet: bool) -> dict[SplitName, ImageBank]:
+    """Return the pictures that are scored at the evaluation size.
+
+    Args:
+        plan: of the run.
+        cache: folder of the decoded images; None: the user's.
+        quiet: plain progress lines.
+    """
+    side, folder = plan.recipe.image_size, cache or default_cache_dir()
     return {
-        split: ImageBank(cached_images(plan.dataset.images(split), side, cache, request.quiet), plan.device)
-        for split, side in sides.items()
+        split: ImageBank(cached_images(plan.division.images(split), side, folder, quiet), plan.device)
+        for split in SCORED
     }
 
 
-def score_split(method: Method[Any], plan: Plan, split: SplitName, images: ImageBank, quiet: bool) -> ScoredSplit:
-    """Score one split: the network forward, with boxes scored beside it."""
-    annotations = plan.dataset.annotations(split)
-    assert annotations.ids == plan.dataset.images(split).ids, "pictures and boxes are in the same order"
-    labels = torch.from_numpy(annotations.labels)
-    with BoxScorer(annotations, plan.recipe.image_size) as scorer:
-        inference = infer(method, images, labels, scorer.submit, label=f"{method.name}, {split}", quiet=quiet)
-        hits = scorer.hits()
-    ranks = _ranks(inference.logits, annotations.labels, split)
-    scores = SplitScores(hits=hits, ranks=ranks, num_classes=len(plan.dataset.class_names))
-    return ScoredSplit(scores=scores, inference=inference)
-
-
-def _ranks(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], split: SplitName) -> npt.NDArray[np.int64]:
-    """Return the labels' ranks; an image with NaN among its logits is wrong at every k."""
-    finite = np.asarray(np.isfinite(logits).all(axis=1), dtype=bool)
-    if not finite.any():
-        raise RunError(
-            f"no image of {split} has finite logits: training diverged; lower the learning rate (--set lr=...)"
-        )
-    ranks = label_ranks(np.where(finite[:, None], logits, 0), labels)
-    ranks[~finite] = logits.shape[1]
-    return ranks
-
-
-def _refuse_damaged(path: Path) -> None:
-    """Raise UserError if the record that is already there cannot be used."""
-    try:
-        read_record(path)
-    except ValueError as error:
-        raise UserError(f"'{path}' is there but unusable: {error}; move it away or use --no-resume") from None
-
-
-def _keep(method: Method[Any], plan: Plan, splits: Mapping[SplitName, ScoredSplit], run_dir: Path) -> None:
-    """Keep the trained network and, for a later re-score, the raw maps and logits."""
+def _keep(method: Method[Any], plan: Plan, run_dir: Path) -> None:
+    """Keep the trained network."""
     state = {
         "run_id": plan.run_id,
         "method": plan.method.name,
@@ -275,54 +309,6 @@ def _keep(method: Method[Any], plan: Plan, splits: Mapping[SplitName, ScoredSpli
         "weights": method.state_dict(),
     }
     save_checkpoint(run_dir / "model.pt", state)
-    for split, scored in splits.items():
-        ids = np.array(plan.dataset.annotations(split).ids)
-        write_hits(run_dir / f"{split}.npz", ids=ids, maps=scored.inference.raw_maps, logits=scored.inference.logits)
-
-
-def _record(plan: Plan, fitted: Fitted, splits: Mapping[SplitName, ScoredSplit], clock: Clock, command: str) -> Record:
-    """Score the protocol's metrics and put the record together."""
-    scores, slices = score_with_slices(
-        {split: scored.scores for split, scored in splits.items()}, plan.dataset, plan.recipe.image_size
-    )
-    counts = {
-        f"{kind}_maps_{split}": int(getattr(scored.inference, kind).sum())
-        for split, scored in splits.items()
-        for kind in ("constant", "invalid")
-    }
-    for split, scored in splits.items():
-        counts[f"invalid_logits_{split}"] = int((~np.isfinite(scored.inference.logits).all(axis=1)).sum())
-    height, width = splits["test"].inference.raw_maps.shape[1:]
-    return Record(
-        identity=plan.identity,
-        trainable=True,
-        headline=plan.dataset.headline,
-        metrics=scores.metrics,
-        thresholds=scores.thresholds,
-        absent=scores.absent,
-        slices=slices,
-        images={split: len(plan.dataset.images(split)) for split in SPLITS},
-        counts=counts,
-        map_size=(height, width),
-        provenance=provenance(
-            clock,
-            command,
-            device=device_name(plan.device),
-            train_images_per_s=fitted.images / fitted.seconds,
-            peak_memory_mb=peak_memory_mb(plan.device),
-        ),
-        history=fitted.history,
-    )
-
-
-def _hit_arrays(splits: Mapping[SplitName, ScoredSplit]) -> dict[str, npt.NDArray[Any]]:
-    """Return the hits and label ranks of every scored split as named arrays."""
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    for split, scored in splits.items():
-        assert scored.scores.ranks is not None
-        arrays |= {f"{split}/{name}": array for name, array in scored.scores.hits.arrays().items()}
-        arrays[f"{split}/ranks"] = scored.scores.ranks
-    return arrays
 
 
 def _save_maps(run_dir: Path, folder: Path) -> None:

@@ -103,6 +103,8 @@ class GapHead(Head):
 class ConvGapHead(Head):
     """A 3x3 convolution, ReLU, global average pooling and a linear classifier: the head on VGG16.
 
+    The initial weights are the reference's: He-normal for the convolution, N(0, 0.01) for the classifier, zero biases.
+
     Args:
         channels: channels of the trunk's last feature map.
         num_classes: number of classes K.
@@ -111,8 +113,11 @@ class ConvGapHead(Head):
 
     def __init__(self, channels: int, num_classes: int, width: int = 1024) -> None:
         super().__init__(points={"conv6": width})
-        self.conv6 = conv3x3(channels, width)
+        self.conv6 = nn.Conv2d(channels, width, 3, padding=1)
         self.fc = nn.Linear(width, num_classes)
+        he_normal(self.conv6)
+        nn.init.normal_(self.fc.weight, std=0.01)
+        nn.init.zeros_(self.fc.bias)
 
     def steps(self) -> list[Step]:
         """Return the convolution with its ReLU."""
@@ -169,5 +174,12 @@ def conv3x3(channels: int, width: int) -> nn.Conv2d:
 def initialise(layer: nn.Conv2d) -> None:
     """Set Xavier-uniform weights and a zero bias."""
     nn.init.xavier_uniform_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def he_normal(layer: nn.Conv2d) -> None:
+    """Set He-normal weights by fan-out and a zero bias, as torchvision initialises VGG and ResNet."""
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

@@ -110,10 +110,12 @@ def caption(table: Table) -> str:
     counts = sorted({row.n for row in table.rows})
     images = {split: f"{section.images[split]:,} images" if split in section.images else "?" for split in SPLITS}
     below = f", nor means that do not exceed {REFERENCE_ROW}'s" if _reference(table) else ""
+    supervised = any(row.supervision for row in table.rows)
+    unranked = "null rows and rows that trained on boxes" if supervised else "null rows"
     parts = [
         f"Protocol version {section.protocol}, scored on test ({images['test']}).",
         "Percent, mean ± sample standard deviation over n seeds; best bold, second best italic,"
-        f" null rows not ranked{below}.",
+        f" {unranked} not ranked{below}.",
         *([f"Ranked by “{ranking.title}”."] if ranking in shown else []),
         "Localisation columns are oracles: their threshold t is the best one on test itself.",
     ]
@@ -134,9 +136,10 @@ def mark(table: Table, key: Key) -> dict[str, int]:
     """Rank the rows that have a metric: label -> 1 for the best, 2 for the second best.
 
     Rows that print the same mean share a rank. A single row is not ranked: it has beaten nobody. Nor is a row whose
-    mean, as printed, does not exceed that of the ``center`` row (PROTOCOL: null rows), where it has the metric.
+    mean, as printed, does not exceed that of the ``center`` row (PROTOCOL: null rows), where it has the metric; nor one
+    that trained on more than labels.
     """
-    means = _means(table.rows, key)
+    means = _means((row for row in table.rows if not row.supervision), key)
     if len(means) < 2:
         return {}
     floor = max(_means(_reference(table), key).values(), default=-math.inf)
@@ -170,9 +173,10 @@ def _markdown_table(table: Table) -> str:
     notes: dict[str, int] = {}
 
     def line(row: Row, ranked: bool) -> list[str]:
+        label = row.label.replace("|", "\\|") + _supervision_note(row, notes)
         ranks = [marks[column.key].get(row.label, 0) if ranked else 0 for column in shown]
         cells = [_cell(row, column.key, rank, notes) for column, rank in zip(shown, ranks, strict=True)]
-        return [row.label.replace("|", "\\|"), str(row.n), *cells]
+        return [label, str(row.n), *cells]
 
     lines = [line(row, ranked=True) for row in table.rows]
     if table.nulls:
@@ -199,6 +203,18 @@ def _cell(row: Row, key: Key, rank: int, notes: dict[str, int]) -> str:
     return text
 
 
+def _supervision_note(row: Row, notes: dict[str, int]) -> str:
+    """Mark a row that trained on more than labels; adds what it used to ``notes`` (text -> number)."""
+    used = row.supervision
+    if not used:
+        return ""
+    reason = (
+        f"not weakly supervised: trained on the boxes of {used['train_images']:,} images of train-fullsup; its"
+        f" thresholds were frozen on {used['threshold_images']:,} others of that split"
+    )
+    return " " + _superscript(notes.setdefault(reason, len(notes) + 1))
+
+
 def _superscript(number: int) -> str:
     return str(number).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
@@ -209,6 +225,7 @@ def _superscript(number: int) -> str:
 def to_frame(board: Leaderboard) -> "pd.DataFrame":
     """Return every metric in tidy form: one line per (section, row, slice, metric).
 
+    ``extractor`` is empty for a method's own maps; ``supervision`` is what was trained on, ``labels`` or ``masks``;
     ``config`` and ``dataset_options`` are JSON; ``slice`` is empty for all test images; ``images`` is the number of
     test images in the slice; ``std`` is empty for one seed; an absent metric has n = 0, no mean, and a ``reason``.
     """
@@ -222,14 +239,14 @@ def to_frame(board: Leaderboard) -> "pd.DataFrame":
         for line in _tidy(table.section, row, null)
     ]
     names = "section title dataset dataset_options backbone image_size map_height map_width protocol test_fingerprint"
-    more = "method label config null slice images metric mean std n reason"
+    more = "method extractor supervision label config null slice images metric mean std n reason"
     return pd.DataFrame(lines, columns=[*names.split(), *more.split()])
 
 
 def _tidy(section: Section, row: Row, null: bool) -> Iterable[tuple[object, ...]]:
     where = (section.key, title(section), section.dataset, _json(section.options), section.backbone)
     how = (section.image_size, *section.map_size, section.protocol, section.fingerprints.get("test", ""))
-    who = (row.method, row.label, _json(row.config), null)
+    who = (row.method, row.extractor, row.supervision.get("kind", "labels"), row.label, _json(row.config), null)
     for key in row.keys():  # noqa: SIM118 (not a mapping)
         part, metric = key
         score = row.score(key)

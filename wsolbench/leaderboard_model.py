@@ -21,8 +21,12 @@ Key = tuple[str, str]
 V2 = "max_box_acc_v2"
 """The metric that ranks the rows, on the slice that the dataset chose for it."""
 
-_OF_ROW = ("method", "config", "plugin")
-"""What of the identity tells the rows of a table apart, seeds aside; ``plugin`` is there for methods from a file."""
+_OF_ROW = ("method", "config", "plugin", "extractor", "supervision")
+"""What of the identity tells the rows of a table apart, seeds aside.
+
+``plugin`` is there for methods from a file, ``extractor`` for post-hoc maps (its ``name`` and ``point``),
+``supervision`` for methods that train on more than labels (its ``kind``, and how many images).
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +49,8 @@ class Row:
     """One (method, config) with its seeds. Numbers are computed when asked for: a printed table needs few of them.
 
     Attributes:
-        label: the method's name, with the config fields that tell it from its neighbours: ``has (cell=8)``.
+        label: the method's name, with the config fields that tell it from its neighbours: ``has (cell=8)``; with the
+            extractor of post-hoc maps: ``cam + gradcam``.
         records: one per seed, at least one, sorted by seed.
     """
 
@@ -63,6 +68,18 @@ class Row:
         """All fields of the method's config."""
         config: Mapping[str, Any] = self.records[0].identity["config"]
         return config
+
+    @property
+    def extractor(self) -> str:
+        """The name of the post-hoc extractor that made the maps; empty: the method's own maps."""
+        name: str = self.records[0].identity.get("extractor", {}).get("name", "")
+        return name
+
+    @property
+    def supervision(self) -> Mapping[str, Any]:
+        """What a method that trains on more than labels used, as in the identity; empty for all others."""
+        supervision: Mapping[str, Any] = self.records[0].identity.get("supervision", {})
+        return supervision
 
     @property
     def n(self) -> int:
@@ -229,24 +246,36 @@ def _distinct(nulls: Iterable[Record]) -> list[Record]:
 
 
 def _rows(records: Iterable[Record], headline: Key) -> tuple[Row, ...]:
-    """Make one row per (method, config), by falling headline value; rows without it last, by label."""
+    """Make one row per (method, config, extractor), by falling headline value; rows without it last, by label."""
     groups: defaultdict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
         own = {name: record.identity[name] for name in _OF_ROW if name in record.identity}
-        groups[own.pop("method"), canonical(own)].append(record)
-    configs: defaultdict[str, dict[str, Mapping[str, str]]] = defaultdict(dict)
-    for (method, config), members in groups.items():
-        plugin = {"plugin": members[0].identity["plugin"]} if "plugin" in members[0].identity else {}
-        configs[method][config] = flatten({**members[0].identity["config"], **plugin})
-    differ = {method: varying(group) for method, group in configs.items()}
+        groups[_system(record.identity), canonical(own)].append(record)
+    fields: defaultdict[str, dict[str, Mapping[str, str]]] = defaultdict(dict)
+    for (system, own_text), members in groups.items():
+        fields[system][own_text] = _fields(members[0].identity)
+    differ = {system: varying(group) for system, group in fields.items()}
     rows = [
         Row(
-            label=_label(method, differ[method][config]),
+            label=_label(system, differ[system][own_text]),
             records=tuple(sorted(members, key=lambda record: (record.identity["recipe"]["seed"], record.run_id))),
         )
-        for (method, config), members in groups.items()
+        for (system, own_text), members in groups.items()
     ]
     return tuple(sorted(rows, key=lambda row: _rank(row, headline)))
+
+
+def _system(identity: Mapping[str, Any]) -> str:
+    """Return the method's name, with the extractor's where its maps are post-hoc: ``cam + gradcam``."""
+    names = [identity["method"], identity.get("extractor", {}).get("name")]
+    return " + ".join(name for name in names if name)
+
+
+def _fields(identity: Mapping[str, Any]) -> dict[str, str]:
+    """Return what may tell rows of one system apart, as text: config, plugin, the extractor's point."""
+    plugin = {"plugin": identity["plugin"]} if "plugin" in identity else {}
+    point = {"point": identity["extractor"]["point"]} if "extractor" in identity else {}
+    return flatten({**identity["config"], **plugin, **point})
 
 
 def _rank(row: Row, headline: Key) -> tuple[float, str]:
@@ -275,10 +304,10 @@ def _sample_std(values: Sequence[float], mean: float) -> float | None:
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
-def _label(method: str, fields: Mapping[str, str]) -> str:
-    """Write ``method (field=value, ...)``."""
+def _label(system: str, fields: Mapping[str, str]) -> str:
+    """Write ``system (field=value, ...)``."""
     inside = ", ".join(f"{name}={value}" for name, value in fields.items())
-    return f"{method} ({inside})" if inside else method
+    return f"{system} ({inside})" if inside else system
 
 
 # --- from records to sections -----------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from wsolbench.network import Network
 from wsolbench.recipe import Recipe
 
 Draws = Mapping[str, Tensor]
+Supervision = Literal["labels", "masks"]
 ConfigT = TypeVar("ConfigT")
 
 
@@ -39,11 +40,11 @@ class Prediction:
     """What one forward pass gives for scoring.
 
     Attributes:
-        logits: float32 (N, K).
+        logits: float32 (N, K); None from a method that does not classify.
         maps: raw maps, float32 (N, h, w); any sign, any range.
     """
 
-    logits: Tensor
+    logits: Tensor | None
     maps: Tensor
 
 
@@ -80,6 +81,8 @@ class Method(nn.Module, ABC, Generic[ConfigT]):
         name: as on the command line.
         paper: authors, title, venue, year.
         Config: the configuration's class, a frozen keyword-only dataclass.
+        supervision: what it trains on. ``labels``: the images and labels of train-weaksup. ``masks``: a part of
+            train-fullsup, whose images have a fourth channel in training, 1 inside an object's box and 0 elsewhere.
         presets: named configurations for ``--preset``.
         resting: prefixes of parameters that may train without a gradient, and why; the conformance kit asks.
     """
@@ -87,6 +90,7 @@ class Method(nn.Module, ABC, Generic[ConfigT]):
     name: ClassVar[str]
     paper: ClassVar[str]
     Config: ClassVar[type[Any]] = NoConfig
+    supervision: ClassVar[Supervision] = "labels"
     presets: ClassVar[Mapping[str, Preset]] = {}
     resting: ClassVar[Mapping[str, str]] = {}
 
@@ -123,7 +127,7 @@ class Method(nn.Module, ABC, Generic[ConfigT]):
         """Compute the loss terms of one batch; deterministic given its arguments, which it never changes.
 
         Args:
-            images: float (N, 3, H, W), normalised.
+            images: float (N, 3, H, W), normalised; (N, 4, H, W) with a mask of 0 and 1 if ``supervision`` is ``masks``.
             labels: int64 (N,).
             draws: what :meth:`draw` gave.
         """
@@ -148,7 +152,7 @@ class Method(nn.Module, ABC, Generic[ConfigT]):
         """Show what one training step does, for ``wsolbench illustrate``; nothing else calls it.
 
         Args:
-            images: float (N, 3, H, W), normalised.
+            images: as for :meth:`losses`.
             labels: int64 (N,).
             draws: what :meth:`draw` gave.
 

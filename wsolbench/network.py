@@ -1,10 +1,11 @@
 """Trunk and head as one ordered list of points: logits and class activation maps (Zhou et al., CVPR 2016)."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from wsolbench.backbones.base import Backbone, Effect, Features, run_steps
+from wsolbench.backbones.base import Backbone, Effect, Features, Step, run_steps
 from wsolbench.errors import unknown_name
 from wsolbench.heads import Head
 
@@ -27,6 +28,7 @@ class Network(nn.Module):
         self.points: Mapping[str, int] = {**backbone.points, **head.points}
         self.roles: Mapping[str, tuple[str, ...]] = backbone.roles
         self.pretrained: frozenset[str] = frozenset()
+        self._taps: dict[str, Effect] = {}
 
     def with_head(self, head: Head) -> "Network":
         """Return a network of the same trunk, not a copy, with another head: for methods that bring their own.
@@ -53,6 +55,10 @@ class Network(nn.Module):
                 raise unknown_name("point", point, self.points)
         return tuple(point for point in self.points if point in points) if points else self.roles[role]
 
+    def steps(self) -> list[Step]:
+        """Return the steps of trunk and head, early to late; a network with layers between them overrides this."""
+        return self.backbone.steps() + self.head.steps()
+
     def forward(
         self,
         images: Tensor,
@@ -72,8 +78,23 @@ class Network(nn.Module):
         Returns:
             The last feature map (N, C, h, w) and the kept values.
         """
-        steps = self.backbone.steps() + self.head.steps()
-        return run_steps(steps, images, after=after or {}, keep=keep, start=start)
+        effects = _followed_by(after or {}, self._taps) if self._taps else after or {}
+        return run_steps(self.steps(), images, after=effects, keep=keep, start=start)
+
+    @contextmanager
+    def tap(self, point: str, effect: Effect) -> Iterator[None]:
+        """Let an effect act at a point in every forward pass while inside, after whatever a method does there.
+
+        Args:
+            point: its name.
+            effect: takes and returns the value at the point, (N, C, h, w).
+        """
+        assert point not in self._taps, "a point has one tap at a time"
+        self._taps[point] = effect
+        try:
+            yield
+        finally:
+            del self._taps[point]
 
     def logits(self, features: Tensor) -> Tensor:
         """Return the logits, float32 (N, K), of the last feature map (N, C, h, w)."""
@@ -86,6 +107,12 @@ class Network(nn.Module):
     def mixed_maps(self, features: Tensor, mix: Tensor) -> Tensor:
         """Return the sum over classes of mix (N, K) times the class's map, float32 (N, h, w)."""
         return self.head.mixed_maps(features, mix)
+
+
+def _followed_by(first: Mapping[str, Effect], then: Mapping[str, Effect]) -> dict[str, Effect]:
+    """Return the effects of both, by point; where both act, ``then`` acts on what ``first`` returns."""
+    chained = {point: (lambda x, f=first[point], g=then[point]: g(f(x))) for point in first.keys() & then.keys()}
+    return {**first, **then, **chained}
 
 
 def build_network(backbone: Backbone, num_classes: int) -> Network:

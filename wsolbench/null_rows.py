@@ -6,7 +6,6 @@ like any other, for one dataset, evaluation size and map size.
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,12 +107,11 @@ def _record(
 ) -> Record:
     """Score one null row."""
     scored: tuple[SplitName, ...] = ("train-fullsup", "test")
-    hits = {
-        split: _hits(maps(dataset.annotations(split), side, map_size), dataset.annotations(split), side)
-        for split in scored
+    boxes = {split: dataset.annotations(split) for split in scored}
+    splits = {
+        split: SplitScores(hits=_hits(maps(found, side, map_size), found, side)) for split, found in boxes.items()
     }
-    splits = {split: SplitScores(hits=found) for split, found in hits.items()}
-    scores, slices = score_with_slices(splits, dataset, side)
+    scores, slices = score_with_slices(splits, boxes, side)
     device = platform.processor() or platform.machine()
     return Record(
         identity=identity,
@@ -121,19 +119,14 @@ def _record(
         headline=dataset.headline,
         metrics=scores.metrics,
         thresholds=scores.thresholds,
-        absent=_reasons(scores.absent),
-        slices={name: replace(part, absent=_reasons(part.absent)) for name, part in slices.items()},
+        absent=scores.absent,
+        slices=slices,
         images={split: len(dataset.images(split)) for split in SPLITS},
         counts={},
         map_size=map_size,
         provenance=provenance(clock, command, device=device, train_images_per_s=None, peak_memory_mb=None),
         history=[],
     )
-
-
-def _reasons(absent: Mapping[str, str]) -> dict[str, str]:
-    """Say of the classification keys that a null row does not classify; keep the other reasons."""
-    return {key: "it does not classify" if key.startswith("top") else reason for key, reason in absent.items()}
 
 
 def _hits(raw: list[Floats], annotations: Annotations, side: int) -> BoxHits:

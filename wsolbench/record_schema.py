@@ -77,8 +77,10 @@ class Record:
         identity: everything that decides the numbers; plain JSON values. Its keys: ``method`` (name), ``config``
             (the method's fields), ``backbone`` (name, ``none`` for a null row), ``dataset`` (name),
             ``dataset_options``, ``recipe`` (the resolved recipe; holds at least ``seed`` and ``image_size``, the side
-            of the evaluation size in pixels), ``fingerprints`` (split -> hash), ``protocol`` (version). More keys are
-            allowed and count.
+            of the evaluation size in pixels), ``fingerprints`` (split -> hash), ``protocol`` (version). Where it
+            applies: ``extractor`` (of post-hoc maps: ``name``, ``point``), ``supervision`` (of a method that trains on
+            boxes: ``kind``, ``train_images``, ``threshold_images`` and the rules in words). More keys are allowed and
+            count.
         trainable: False for a baseline that learns nothing.
         headline: the slice whose V2 ranks the tables; empty: all test images.
         metrics: percent, in 0..100, keyed as in DESIGN (``max_box_acc_v2_iou50_fullsup``).
@@ -270,6 +272,16 @@ def _each(check: Check) -> Check:
     return check_all
 
 
+def _holding(checks: Mapping[str, Check]) -> Check:
+    def check(value: Any, where: str) -> Any:  # noqa: ANN401
+        found = _kind(dict)(value, where)
+        for name, check_field in checks.items():
+            check_field(found.get(name), f"{where}.{name}")
+        return found
+
+    return check
+
+
 def _numbers(low: float, high: float, expected: str) -> Check:
     slowly = _each(_number(low, high, expected))
 
@@ -295,6 +307,9 @@ def _identity(value: Any, where: str) -> dict[str, Any]:  # noqa: ANN401
         if name not in identity:
             raise ValueError(f"the field '{where}.{name}' is missing")
         check(identity[name], f"{where}.{name}")
+    for name, check in _OPTIONAL.items():
+        if name in identity:
+            check(identity[name], f"{where}.{name}")
     for name in ("seed", "image_size"):
         _kind(int)(identity["recipe"].get(name), f"{where}.recipe.{name}")
     return identity
@@ -325,6 +340,10 @@ _IDENTITY: Mapping[str, Check] = {
     **dict.fromkeys(("method", "backbone", "dataset", "protocol"), _TEXT),
     **dict.fromkeys(("config", "dataset_options", "recipe"), _kind(dict)),
     "fingerprints": _TEXTS,
+}
+_OPTIONAL: Mapping[str, Check] = {
+    "extractor": _holding({"name": _TEXT, "point": _TEXT}),
+    "supervision": _holding({"kind": _TEXT, "train_images": _COUNT, "threshold_images": _COUNT}),
 }
 _SCORES: Mapping[str, Check] = {"metrics": _PERCENT, "thresholds": _THRESHOLDS, "absent": _TEXTS}
 _SLICE: Mapping[str, Check] = {"images": _COUNT, **_SCORES}

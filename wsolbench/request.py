@@ -14,7 +14,8 @@ class Request:
     Attributes:
         method: method's name.
         dataset: dataset's name.
-        backbone: backbone's name.
+        backbone: backbone's name; None: the preset's, or resnet50.
+        preset: name of one of the method's presets.
         data_root: where the images are.
         data_options: the dataset's options, as text.
         settings: fields of the method and of the recipe, as text.
@@ -32,7 +33,8 @@ class Request:
 
     method: str
     dataset: str
-    backbone: str = "resnet50"
+    backbone: str | None = None
+    preset: str | None = None
     data_root: Path | None = None
     data_options: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -50,8 +52,9 @@ class Request:
     @property
     def command(self) -> str:
         """The command line that repeats this run."""
-        words = ["wsolbench", "run", self.method, self.dataset, "--backbone", self.backbone]
-        named: dict[str, Any] = {"data_root": self.data_root, "weights": self.weights, **self.recipe}
+        words = ["wsolbench", "run", self.method, self.dataset]
+        named: dict[str, Any] = {"preset": self.preset, "backbone": self.backbone, "data_root": self.data_root}
+        named |= {"weights": self.weights, **self.recipe}
         for name, value in named.items():
             if isinstance(value, bool):
                 words += [option_name(name)] if value else []

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
-from wsolbench.data.splits import Annotations, Dataset, SplitName
+from wsolbench.data.splits import Annotations, SplitName
 from wsolbench.protocols import (
     CRITERIA,
     BoxHits,
@@ -80,7 +81,7 @@ def scaled_boxes(annotations: Annotations, side: int) -> npt.NDArray[np.int64]:
 
 
 def score_with_slices(
-    splits: Mapping[SplitName, SplitScores], dataset: Dataset, side: int
+    splits: Mapping[SplitName, SplitScores], annotations: Mapping[SplitName, Annotations], side: int
 ) -> tuple[Scores, dict[str, Slice]]:
     """Compute the metrics of ``test`` and of each slice of it.
 
@@ -88,20 +89,28 @@ def score_with_slices(
 
     Args:
         splits: ``test`` and ``train-fullsup``, scored by the same run.
-        dataset: for the boxes that decide the slices.
+        annotations: of the images that were scored; their boxes decide the slices.
         side: side of the evaluation size in pixels.
 
     Returns:
         The metrics of the whole split, and those of every slice; what a slice without images cannot have is absent,
-        with the reason.
+        with the reason, and so is everything about classes where nothing was classified.
     """
-    masks = {split: slice_masks(dataset.annotations(split), side) for split in splits}
+    masks = {split: slice_masks(annotations[split], side) for split in splits}
     whole = score(splits["test"], splits["train-fullsup"])
     slices = {}
     for name in SLICES:
         parts = {split: _select(splits[split], masks[split][name]) for split in splits}
         slices[name] = _score_slice(parts["test"], parts["train-fullsup"], (*whole.metrics, *whole.absent))
+    if splits["test"].ranks is None:
+        whole = replace(whole, absent=_unclassified(whole.absent))
+        slices = {name: replace(part, absent=_unclassified(part.absent)) for name, part in slices.items()}
     return whole, slices
+
+
+def _unclassified(absent: Mapping[str, str]) -> dict[str, str]:
+    """Say of the classification keys that nothing was classified; keep the other reasons."""
+    return {key: "it does not classify" if key.startswith("top") else reason for key, reason in absent.items()}
 
 
 def _select(scores: SplitScores, mask: npt.NDArray[np.bool_]) -> SplitScores | None:

@@ -6,19 +6,9 @@ from torchvision import models
 from wsolbench.backbones import resnet
 from wsolbench.backbones.registry import BACKBONES, backbone_entry, build_backbone
 from wsolbench.errors import UserError
+from wsolbench.network import build_network
 
 TORCHVISION = {"resnet18": (resnet.resnet18, models.resnet18), "resnet50": (resnet.resnet50, models.resnet50)}
-
-
-def picture(size, n=1, seed=0):
-    return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(seed))
-
-
-@pytest.fixture
-def shapes_only():
-    """Build modules without values: no memory, no time."""
-    with torch.device("meta"):
-        yield
 
 
 @pytest.fixture
@@ -43,7 +33,7 @@ def tiny():
     ],
 )
 @torch.no_grad()
-def test_map_sizes(name, stride, size, side):
+def test_map_sizes(picture, name, stride, size, side):
     backbone = build_backbone(name, stride).eval()
     features = backbone(picture(size), keep=backbone.points)
     assert features.last.shape == (1, backbone.channels, side, side)
@@ -65,29 +55,20 @@ def test_keys_are_torchvisions_minus_the_classifier(name):
 
 
 @pytest.mark.parametrize("name", TORCHVISION)
-def test_features_equal_torchvisions_at_torchvisions_strides(name):
+def test_features_equal_torchvisions_at_torchvisions_strides(name, picture, settle, outputs_of):
     ours, theirs = TORCHVISION[name]
     torch.manual_seed(1)
-    reference = theirs(weights=None)
-    for module in reference.modules():  # statistics that matter
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.uniform_(-0.1, 0.1)
-            module.running_var.uniform_(0.8, 1.2)
-    reference.eval()
+    reference = settle(theirs(weights=None), picture(96, n=2, seed=5))
     trunk = ours(32).eval()
     trunk.load_state_dict({k: v for k, v in reference.state_dict().items() if not k.startswith("fc.")})
     images = picture(96, n=2)
-    wanted = {}
-    for number in (1, 2, 3, 4):
-        stage = getattr(reference, f"layer{number}")
-        stage.register_forward_hook(lambda module, args, output, n=number: wanted.update({n: output.clone()}))
+    wanted = outputs_of(reference, trunk.points, images)
     with torch.no_grad():
-        reference(images)
-        last_blocks = {n: [p for p in trunk.points if p.startswith(f"layer{n}.")][-1] for n in (1, 2, 3, 4)}
-        features = trunk(images, keep=last_blocks.values())
-    for number, point in last_blocks.items():
-        torch.testing.assert_close(features.kept[point], wanted[number], rtol=1e-6, atol=1e-6)
-    assert torch.equal(features.last, features.kept[last_blocks[4]])
+        features = trunk(images, keep=trunk.points)
+    for point in trunk.points:
+        assert 0.1 < wanted[point].std() < 10
+        torch.testing.assert_close(features.kept[point], wanted[point], rtol=1e-6, atol=1e-6)
+    assert torch.equal(features.last, features.kept[list(trunk.points)[-1]])
 
 
 @pytest.mark.parametrize("name", TORCHVISION)
@@ -118,44 +99,10 @@ def test_the_points_are_the_blocks_early_to_late_and_the_insertion_points_the_ca
     assert resnet.resnet_tiny(8).roles["insertion"] == ("layer3.0", "layer4.0", "layer4.1")
 
 
-@torch.no_grad()
-def test_a_kept_value_is_the_one_before_the_effect(tiny):
-    images = picture(16)
-    plain = tiny(images, keep=["layer2.0", "layer3.0"])
-    changed = tiny(images, keep=["layer2.0", "layer3.0"], after={"layer2.0": lambda x: 2 * x})
-    assert torch.equal(changed.kept["layer2.0"], plain.kept["layer2.0"])
-    assert not torch.equal(changed.kept["layer3.0"], plain.kept["layer3.0"])
-    assert plain.kept["layer2.0"].min() >= 0  # a point lies after the ReLU
-
-
-@torch.no_grad()
-def test_an_effect_at_the_last_point_is_the_result(tiny):
-    images = picture(16)
-    plain = tiny(images)
-    changed = tiny(images, keep=["layer4.1"], after={"layer4.1": lambda x: -x})
-    assert torch.equal(changed.last, -plain.last)
-    assert torch.equal(changed.kept["layer4.1"], plain.last)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("point", ["layer1.0", "layer3.0", "layer4.1"])
-def test_a_rerun_from_a_point_equals_the_full_run(tiny, point):
-    images = picture(16, n=2)
-
-    def erase(x):
-        return x * (x < 0.5 * x.amax())
-
-    kept = tiny(images, keep=[point]).kept[point]
-    before = kept.clone()
-    assert torch.equal(tiny(kept, start=point).last, tiny(images).last)
-    assert torch.equal(tiny(erase(kept), start=point).last, tiny(images, after={point: erase}).last)
-    assert torch.equal(kept, before)  # the rerun's in-place ReLUs leave it alone
-
-
 @pytest.mark.parametrize(
     "argument", [{"after": {"layer9.0": torch.relu}}, {"keep": ["layer9.0"]}, {"start": "layer9.0"}]
 )
-def test_an_unknown_point_is_named_with_those_that_exist(tiny, argument):
+def test_an_unknown_point_is_named_with_those_that_exist(tiny, picture, argument):
     with pytest.raises(ValueError, match="no point 'layer9.0'.*layer1.0, layer2.0, layer3.0, layer4.0, layer4.1"):
         tiny(picture(16), **argument)
 
@@ -169,6 +116,52 @@ def test_the_tiny_resnet_has_the_parameters_counted_by_hand(stride):
     layer4 = 2 * (2 * 64 * 64 * 9 + 2 * 128)  # two blocks that keep size and channels
     parameters = resnet.resnet_tiny(stride).parameters()
     assert sum(p.numel() for p in parameters) == stem + layer1 + layer2 + layer3 + layer4 == 225_648
+
+
+@pytest.mark.usefixtures("shapes_only")
+def test_the_large_resnets_have_the_parameters_counted_by_hand():
+    def norm(channels):
+        return 2 * channels
+
+    def bottleneck(inputs, width, first=False):
+        wide = 4 * width
+        convs = inputs * width + 9 * width * width + width * wide
+        shortcut = inputs * wide + norm(wide) if first else 0
+        return convs + 2 * norm(width) + norm(wide) + shortcut
+
+    def basic(inputs, width):
+        shortcut = inputs * width + norm(width) if inputs != width else 0
+        return 9 * inputs * width + 9 * width * width + 2 * norm(width) + shortcut
+
+    stem = 3 * 64 * 49 + norm(64)
+    trunk50 = stem
+    for inputs, width, depth in ((64, 64, 3), (256, 128, 4), (512, 256, 6), (1024, 512, 3)):
+        trunk50 += bottleneck(inputs, width, first=True) + (depth - 1) * bottleneck(4 * width, width)
+    trunk18 = stem + sum(basic(i, w) + basic(w, w) for i, w in ((64, 64), (64, 128), (128, 256), (256, 512)))
+    for name, trunk, channels in (("resnet50", trunk50, 2048), ("resnet18", trunk18, 512)):
+        for stride in (16, 8):
+            for classes in (2, 1000):
+                network = build_network(build_backbone(name, stride), classes)
+                assert sum(p.numel() for p in network.backbone.parameters()) == trunk
+                assert sum(p.numel() for p in network.head.parameters()) == channels * classes + classes
+    assert (trunk50, trunk18) == (25_557_032 - 2_049_000, 11_689_512 - 513_000)  # torchvision's, without fc
+
+
+@pytest.mark.usefixtures("shapes_only")
+def test_roles_and_the_references_fast_parameters():
+    network = build_network(resnet.resnet50(16), 3)
+    assert network.roles["guidance"] == ("layer3.0", "layer3.5")
+    for name, _ in network.named_parameters():
+        assert network.backbone.reference_is_fast(name) == name.startswith(("backbone.layer4.", "head.fc.")), name
+    assert not network.backbone.reference_is_fast("attentions.0.query.weight")  # layers of other names are slow there
+
+
+@pytest.mark.usefixtures("shapes_only")
+def test_there_are_no_pools_of_2x2_to_overlap():
+    backbone = resnet.resnet50(16)
+    before = repr(backbone)
+    backbone.overlap_pools()
+    assert repr(backbone) == before
 
 
 @pytest.mark.usefixtures("shapes_only")

@@ -1,11 +1,15 @@
 import hashlib
 import os
 import pickle
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 from urllib.error import URLError
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 from torchvision import models
 
 from wsolbench.backbones.registry import build_backbone
@@ -58,6 +62,86 @@ def test_a_torchvision_file_loads_and_is_used(published, tmp_path, file):
     load_weights(net, write(published, tmp_path / file), "resnet18")
     for name, value in net.backbone.state_dict().items():
         assert torch.equal(value, published[name]), name
+
+
+class Published(NamedTuple):
+    """What torchvision publishes for a backbone."""
+
+    build: Callable[..., nn.Module]
+    dropped: tuple[str, ...]
+    url: str
+
+
+PUBLISHED = {
+    "vgg16": Published(models.vgg16, ("classifier.",), models.VGG16_Weights.IMAGENET1K_V1.url),
+    "inception_v3": Published(
+        partial(models.inception_v3, aux_logits=True, init_weights=False),
+        ("AuxLogits.", "Mixed_7a.", "Mixed_7b.", "Mixed_7c.", "fc."),
+        models.Inception_V3_Weights.IMAGENET1K_V1.url,
+    ),
+    "resnet50": Published(models.resnet50, ("fc.",), models.ResNet50_Weights.IMAGENET1K_V1.url),
+}
+each_published = pytest.mark.parametrize("name", PUBLISHED)
+
+
+def published_state(name):
+    """All of torchvision's keys and shapes; each tensor repeats one number of its own, so that the file is small."""
+    with torch.device("meta"):
+        shapes = {key: value.shape for key, value in PUBLISHED[name].build(weights=None).state_dict().items()}
+    values = torch.rand(len(shapes), generator=torch.Generator().manual_seed(3))
+    return {
+        key: torch.tensor(1000) if key.endswith("num_batches_tracked") else value.clone().expand(shape)
+        for (key, shape), value in zip(shapes.items(), values, strict=True)
+    }
+
+
+@each_published
+@pytest.mark.parametrize("stride", [16, 8])
+def test_torchvisions_keys_load_strictly_into_the_trunk(tmp_path, name, stride):
+    state = published_state(name)
+    assert all(any(key.startswith(prefix) for key in state) for prefix in PUBLISHED[name].dropped)
+    torch.manual_seed(7)
+    net = build_network(build_backbone(name, stride), 3)
+    head = {key: value.clone() for key, value in net.head.state_dict().items()}
+    load_weights(net, write(state, tmp_path / "weights.pth"), name)
+    trunk = net.backbone.state_dict()
+    assert set(trunk) == {key for key in state if not key.startswith(PUBLISHED[name].dropped)}
+    assert all(torch.equal(value, state[key]) for key, value in trunk.items())
+    assert all(torch.equal(value, head[key]) for key, value in net.head.state_dict().items())
+    assert net.pretrained == {key for key, _ in net.named_parameters() if key.startswith("backbone.")}
+
+
+@pytest.mark.parametrize(("name", "kept"), [("vgg16", False), ("inception_v3", False), ("resnet50", True)])
+def test_at_1000_classes_only_resnets_classifier_is_kept(tmp_path, name, kept):
+    state = published_state(name)
+    net = build_network(build_backbone(name, 16), 1000)
+    head = {key: value.clone() for key, value in net.head.state_dict().items()}
+    load_weights(net, write(state, tmp_path / "weights.pth"), name)
+    expected = {"fc.weight": state["fc.weight"], "fc.bias": state["fc.bias"]} if kept else head
+    assert net.head.state_dict().keys() == expected.keys()
+    assert all(torch.equal(value, expected[key]) for key, value in net.head.state_dict().items())
+
+
+@each_published
+def test_a_wrong_key_of_a_published_file_is_refused(tmp_path, name):
+    state = published_state(name)
+    trunk = [key for key in state if not key.startswith(PUBLISHED[name].dropped) and key.endswith("weight")]
+    file = tmp_path / "weights.pth"
+    lacking = {key: value for key, value in state.items() if key != trunk[-1]}
+    refused(write(lacking, file), f"does not fit {name}", "Missing", trunk[-1], backbone=name)
+    renamed = {("Mixed_6f.bias" if key == trunk[0] else key): value for key, value in state.items()}
+    refused(write(renamed, file), "Missing", trunk[0], "Unexpected", "Mixed_6f.bias", backbone=name)
+    other = "resnet50" if name == "vgg16" else "vgg16"
+    refused(write(published_state(other), file), f"does not fit {name}", backbone=name)
+
+
+@pytest.mark.parametrize("name", ["inception_v3", "resnet50"])
+def test_a_file_from_before_batch_norm_counted_its_batches_loads(tmp_path, name):
+    """The oldest files lack ``num_batches_tracked``; torch itself fills it in."""
+    state = {key: value for key, value in published_state(name).items() if not key.endswith("num_batches_tracked")}
+    net = build_network(build_backbone(name, 16), 3)
+    load_weights(net, write(state, tmp_path / "weights.pth"), name)
+    assert all(torch.equal(value, state[key]) for key, value in net.backbone.named_parameters())
 
 
 @pytest.mark.parametrize(("classes", "kept"), [(5, True), (4, False)])
@@ -176,6 +260,16 @@ def test_imagenet_loads_what_torchvision_downloads_and_never_runs_code(monkeypat
     assert asked["weights_only"]
 
 
+@each_published
+def test_imagenet_asks_for_torchvisions_file(monkeypatch, name):
+    state, asked = published_state(name), []
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda url, **_: asked.append(url) or state)
+    net = build_network(build_backbone(name, 16), 3)
+    load_weights(net, "imagenet", name)
+    assert asked == [PUBLISHED[name].url]
+    assert all(torch.equal(value, state[key]) for key, value in net.backbone.named_parameters())
+
+
 def test_the_identity_is_the_content_of_the_file(tmp_path):
     (tmp_path / "a.pth").write_bytes(b"one")
     (tmp_path / "b.pth").write_bytes(b"one")
@@ -185,6 +279,8 @@ def test_the_identity_is_the_content_of_the_file(tmp_path):
     assert names[2] != names[0]
     assert weights_identity("none", "resnet18") == "none"
     assert weights_identity("imagenet", "resnet50") == "ResNet50_Weights.IMAGENET1K_V1"
+    assert weights_identity("imagenet", "vgg16") == "VGG16_Weights.IMAGENET1K_V1"
+    assert weights_identity("imagenet", "inception_v3") == "Inception_V3_Weights.IMAGENET1K_V1"
 
 
 def test_new_parameters_learn_ten_times_faster_than_pretrained_ones(published, tmp_path):

@@ -23,9 +23,9 @@ from wsolbench.records import read_record
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        ("methods", ["adl", "cam", "has", "inca"]),
+        ("methods", ["acol", "adl", "cam", "ccam", "cutmix", "fsl", "has", "inca", "meil", "spg"]),
         ("datasets", ["parts", "parts/context", "parts/no-body", "tiny-imagenet", "cub", "ilsvrc"]),
-        ("backbones", ["resnet50", "resnet18", "resnet-tiny"]),
+        ("backbones", ["vgg16", "inception_v3", "resnet50", "resnet18", "resnet-tiny"]),
     ],
 )
 def test_list(cli, kind, names):
@@ -36,6 +36,20 @@ def test_list(cli, kind, names):
     assert all(len(summary) > 10 for summary in lines.values())
     if kind == "datasets":
         assert lines["cub"] == DATASETS["cub"].summary
+
+
+def test_list_presets(cli, tmp_path):
+    (tmp_path / "broken.py").write_text('raise OSError("no such thing")\n')
+    done = cli("list", "presets", "--plugin", "broken.py")
+    assert (done.status, done.err) == (0, "")
+    lines = [line for line in done.out.splitlines() if line.startswith("inca ")]
+    assert len(lines) == 15
+    assert lines[2].split("  ") == [
+        "inca --preset table2/without-contrastive",
+        "resnet50, Ki et al. 2020, Table 2, Ours w/o contrastive",
+    ]
+    assert not any(line.startswith("cam ") for line in done.out.splitlines())
+    assert "method 'broken' (broken.py) cannot be imported: OSError('no such thing')" in done.out
 
 
 def test_list_shows_local_methods_without_running_them(cli, tmp_path):

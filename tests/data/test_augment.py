@@ -68,6 +68,15 @@ def test_normalisation_of_black_and_white():
     assert result[0, :, 0, 1].tolist() == pytest.approx(white, rel=1e-6)
 
 
+def test_a_fourth_channel_is_a_mask_of_zeros_and_ones():
+    rgb = pictures(3, 5)
+    mask = torch.from_numpy(np.random.default_rng(1).integers(0, 2, (3, 5, 5, 1), dtype=np.uint8)) * 255
+    result = normalize(torch.cat([rgb, mask], dim=3))
+    assert result.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(result[:, :3], normalize(rgb))
+    assert torch.equal(result[:, 3], (mask[..., 0] == 255).float())
+
+
 def test_positions_are_uniform_over_all_that_fit_and_half_are_flipped():
     n = 12_000
     draws = draw_augmentation(n, 9, 6, generator(3))

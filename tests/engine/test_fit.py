@@ -3,12 +3,14 @@
 import copy
 import importlib.util
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
 from wsolbench.data.augment import augment, draw_augmentation
+from wsolbench.data.bank import ImageBank
 from wsolbench.engine.checkpoint import load_checkpoint
 from wsolbench.engine.fit import fit, make_optimizer, recalibrate_batch_norm, set_learning_rate
 from wsolbench.engine.seeding import stream
@@ -119,6 +121,47 @@ def test_fewer_images_than_a_batch(train):
         train(count=7)
 
 
+def test_few_images_take_the_steps_of_many(make, tmp_path):
+    recipe, bank = make.recipe(epochs=2), make.bank(5, make.resized)
+    visited, plain = [], bank.batch
+    bank.batch = lambda indices: visited.append(indices.tolist()) or plain(indices)
+    options = {"run_dir": tmp_path, "run_id": "x", "epoch_images": COUNT, "quiet": True}
+    fitted = fit(make.method(), bank, make.labels(5), recipe, **options)
+    assert [len(batch) for batch in visited] == [8] * 4  # floor(19 / 8) full batches an epoch, from 5 images
+    assert fitted.images == 2 * 16
+    for epoch in range(2):
+        order = visited[2 * epoch] + visited[2 * epoch + 1]
+        assert [sorted(order[start : start + 5]) for start in (0, 5, 10)] == [[0, 1, 2, 3, 4]] * 3
+        assert order[:5] != order[5:10]
+    assert visited[:2] != visited[2:]
+
+
+def test_a_mask_reaches_the_losses_and_not_the_recalibrated_network(make, tmp_path):
+    class Masked(CAM):
+        """CAM that keeps the masks it is given."""
+
+        seen = ()
+
+        def losses(self, images, labels, draws):
+            self.seen = (*self.seen, images[:, 3])
+            return super().losses(images[:, :3], labels, draws)
+
+    method = make.method(Masked)
+    pictures = np.full((5, make.resized, make.resized, 4), 255, dtype=np.uint8)
+    pictures[:, :, : make.resized // 2, 3] = 0  # the left half is background
+    bank, recipe = ImageBank(pictures, torch.device("cpu")), make.recipe(epochs=1, bn_recalibrate=True)
+    options = {"run_dir": tmp_path, "run_id": "x", "epoch_images": 8, "quiet": True}
+    fit(method, bank, make.labels(5), recipe, **options)
+    (masks,) = method.seen
+    assert masks.shape == (8, make.side, make.side)
+    assert set(masks.unique().tolist()) == {0.0, 1.0}
+    right = masks[:, 0, -1] == 1
+    assert 0 < right.sum() < 8  # some were mirrored
+    assert torch.equal(masks[:, 0, 0] == 0, right)
+    norms = [module for module in method.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert {norm.num_batches_tracked.item() for norm in norms} == {1}  # one batch, of all five
+
+
 def test_bf16_keeps_weights_and_losses_in_float32(train):
     method, fitted = train(precision="bf16", epochs=1)
     assert {parameter.dtype for parameter in method.parameters()} == {torch.float32}
@@ -227,6 +270,30 @@ def test_new_layers_learn_faster_than_pretrained_ones(make):
 def test_from_scratch_there_is_one_rate(make):
     optimizer = make_optimizer(make.method("inca"), make.recipe(new_layer_lr=7))
     assert [group["factor"] for group in optimizer.param_groups] == [1.0]
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_the_references_groups_go_by_name_whatever_the_weights_are(make, pretrained):
+    method = make.method("inca")
+    if pretrained:
+        names = (f"backbone.{name}" for name, _ in method.network.backbone.named_parameters())
+        method.network.pretrained = frozenset(names)
+    slow, fast = make_optimizer(method, make.recipe(new_layer_lr=7, param_groups="reference")).param_groups
+    assert (slow["factor"], fast["factor"]) == (1.0, 7.0)
+    ids = {id(parameter) for parameter in fast["params"]}
+    found = {name for name, parameter in method.named_parameters() if id(parameter) in ids}
+    wanted = ("network.backbone.layer4.", "network.head.fc.")
+    assert found == {name for name, _ in method.named_parameters() if name.startswith(wanted)}  # not InCA's own layers
+    assert len(slow["params"]) + len(fast["params"]) == len(list(method.parameters()))
+
+
+def test_the_references_groups_leave_frozen_parameters_out(make):
+    method = make.method()
+    method.network.head.requires_grad_(False)
+    method.network.backbone.layer4.requires_grad_(False)
+    (group,) = make_optimizer(method, make.recipe(param_groups="reference")).param_groups
+    assert group["factor"] == 1.0
+    assert len(group["params"]) == sum(parameter.requires_grad for parameter in method.parameters())
 
 
 def test_frozen_parameters_are_left_out_and_no_momentum_means_no_nesterov(make):

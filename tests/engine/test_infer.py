@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from wsolbench.data.augment import normalize
 from wsolbench.engine.infer import infer
 from wsolbench.errors import RunError
 from wsolbench.method import Prediction
@@ -114,6 +115,33 @@ def test_bad_maps_are_zeros_and_counted(make):
     assert result.invalid.tolist() == [False, False, True, False]
     assert found[0][1].max(axis=(1, 2)).tolist() == [255, 0, 0, 255]
     assert np.isnan(result.raw_maps[2, 0, 0])  # kept as it came, for whoever looks into it
+
+
+def test_a_method_without_logits(make):
+    method = make.method("fsl").eval()
+    bank, found = make.bank(9, make.side), []
+    result = infer(method, bank, make.labels(9), collect(found), batch_size=4)
+    assert result.logits is None
+    assert (result.raw_maps.shape, result.constant.shape, result.invalid.shape) == ((9, 8, 8), (9,), (9,))
+    with torch.no_grad():
+        expected = method.predict(normalize(bank.batch(torch.arange(9)))).maps
+    np.testing.assert_allclose(result.raw_maps, expected, atol=1e-5)
+    np.testing.assert_array_equal(np.concatenate([maps for _, maps in found]), prepare(result.raw_maps, (32, 32)).maps)
+
+
+def test_another_function_may_predict(make):
+    method, asked = make.method(Watched), []
+
+    def predict(images, labels):
+        asked.append((method.training, labels.tolist()))
+        return Prediction(logits=torch.ones(len(images), 2), maps=images[:, 0])
+
+    bank = make.bank(5, make.side)
+    result = infer(method, bank, make.labels(5), collect([]), predict=predict, batch_size=3)
+    assert method.asked == []
+    assert asked == [(False, [0, 1, 2]), (False, [3, 0])]
+    np.testing.assert_array_equal(result.raw_maps, normalize(bank.batch(torch.arange(5)))[:, 0])
+    assert (result.logits == 1).all()
 
 
 def test_an_infinite_map_stops_before_it_is_scored(make):

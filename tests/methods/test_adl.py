@@ -5,8 +5,11 @@ import pytest
 import torch
 from torch.nn import functional
 
+from wsolbench.backbones.registry import build_backbone
+from wsolbench.errors import UserError
 from wsolbench.methods.adl import ADL, ADLConfig, drop_mask
 from wsolbench.methods.cam import CAM
+from wsolbench.network import build_network
 
 POINTS = ("layer3.0", "layer4.0", "layer4.1")
 SQUARE = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]], dtype=torch.float64)
@@ -19,6 +22,12 @@ def test_the_drop_mask_is_strict_and_relative_to_each_image():
     assert mask[:, 0].tolist() == [[[1, 1], [0, 0]], [[1, 1], [0, 0]], [[0, 0], [0, 0]]]
     assert drop_mask(SQUARE, 1.0).flatten().tolist() == [1, 1, 1, 0]
     assert drop_mask(SQUARE, 0.0).flatten().tolist() == [0, 0, 0, 0]
+
+
+def test_a_tie_at_the_threshold_is_dropped():
+    attention = torch.tensor([[[[2.0, 1.0], [0.5, 1 - 2**-40]]]], dtype=torch.float64)
+    assert drop_mask(attention, 0.5).flatten().tolist() == [0, 0, 1, 1]  # 1 is not below 0.5 * 2
+    assert drop_mask(-attention, 0.5).flatten().tolist() == [1, 1, 1, 1]  # all below 0.5 * -0.5, the maximum too
 
 
 def test_the_layer_by_hand(probe):
@@ -111,5 +120,49 @@ def test_prediction_is_that_of_the_plain_network(make, batch):
     assert torch.equal(ours.maps, theirs.maps)
 
 
+def test_the_points_are_chosen_by_name_and_act_early_to_late(make, batch):
+    assert make(ADL).points == POINTS
+    method, (images, labels) = make(ADL, points=("layer4.0", "layer2.0")), batch()
+    assert method.points == ("layer2.0", "layer4.0")
+    assert method.draw(4, (32, 32), torch.Generator().manual_seed(0))["drop"].shape == (2,)
+    method.eval()
+    early = {"layer2.0": lambda x: x * drop_mask(x.mean(dim=1, keepdim=True), 0.9)}
+    late = {"layer4.0": lambda x: x * x.mean(dim=1, keepdim=True).sigmoid()}
+    expected = functional.cross_entropy(method.network.logits(method.network(images, after=early | late).last), labels)
+    assert torch.equal(method.losses(images, labels, {"drop": torch.tensor([True, False])}).terms["cls"], expected)
+    assert not torch.equal(method.losses(images, labels, {"drop": torch.tensor([False, True])}).terms["cls"], expected)
+    with pytest.raises(UserError, match="unknown point 'layer4'; did you mean 'layer4"):
+        make(ADL, points=("layer4",))
+
+
+def test_the_references_points_on_vgg16_and_no_dropout_on_inception():
+    with torch.device("meta"):
+        vgg16 = build_network(build_backbone("vgg16", 16), 2)
+        inception = build_network(build_backbone("inception_v3", 16), 2)
+    assert ADL(vgg16, ADL.defaults("vgg16")).points == ("pool3", "conv4_3", "conv5_3")
+    assert inception.head.dropout == 0.5
+    assert ADL(inception, ADL.defaults("inception_v3")).points == ("Mixed_5d", "Mixed_6e", "A3_2b")
+    assert inception.head.dropout == 0
+
+
+def test_views_show_attention_and_drop_mask_behind_the_earlier_layers(make, batch):
+    method, (images, labels) = make(ADL, gamma=0.8).eval(), batch()
+    with torch.no_grad():
+        dropped = method.views(images, labels, {"drop": torch.tensor([True, True, True])})
+        weighted = method.views(images, labels, {"drop": torch.tensor([False, False, False])})
+    assert list(dropped) == [f"{kind} {point}" for point in POINTS for kind in ("attention", "drop mask")] + [
+        "class map"
+    ]
+    kept = method.network(images, keep=POINTS).kept
+    assert torch.equal(dropped["attention layer3.0"], kept["layer3.0"].mean(dim=1))
+    for shown in (dropped, weighted):
+        for point in POINTS:
+            attention, mask = shown[f"attention {point}"], shown[f"drop mask {point}"]
+            assert attention.shape == mask.shape == (4, 8, 8)
+            assert torch.equal(mask, (attention < 0.8 * attention.amax(dim=(1, 2), keepdim=True)).float())
+    assert torch.equal(dropped["attention layer3.0"], weighted["attention layer3.0"])
+    assert not torch.equal(dropped["attention layer4.0"], weighted["attention layer4.0"])
+
+
 def test_defaults_are_the_references():
-    assert ADLConfig() == ADLConfig(drop_rate=0.75, gamma=0.9)
+    assert ADLConfig() == ADLConfig(drop_rate=0.75, gamma=0.9, points=())

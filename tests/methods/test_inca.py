@@ -7,9 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from wsolbench.methods.adl import ADL
+from wsolbench.backbones.registry import build_backbone
+from wsolbench.errors import UserError
+from wsolbench.heads import DeepConvHead
+from wsolbench.methods.adl import ADL, ADLConfig
 from wsolbench.methods.cam import CAM
 from wsolbench.methods.inca import InCA, InCAConfig
+from wsolbench.network import Network, build_network
 
 POINTS = ("layer3.0", "layer4.0", "layer4.1")
 OFF = {"attention": "channel-mean", "mask": "drop", "contrastive": "none", "fc": False}
@@ -18,6 +22,11 @@ GRID = torch.tensor([[[1.0, 0.0, 2.0], [0.0, 6.0, 3.0], [1.0, 1.0, 4.0]]])
 MASKED = [0, 0, 0, 0, 0, 3, 0, 0, 4]
 WEIGHTED = [x / (1 + math.exp(-x)) for x in GRID.flatten().tolist()]
 HAND = {"attention": "channel-mean", "gamma_fg": 0.8, "gamma_bg": 1.2}
+
+
+def build(kind, backbone, config):
+    torch.manual_seed(0)
+    return kind(build_network(build_backbone(backbone, {"resnet-tiny": 4, "vgg16": 8}[backbone]), 3), config)
 
 
 def run(method, images, drop):
@@ -59,12 +68,41 @@ def test_diagnostics_by_hand(probe):
     losses, _ = run(method, torch.stack([GRID, 3 * GRID]), [True])
     assert losses.diagnostics["peak_p0"].item() == pytest.approx(3)  # 6 / 2 and 18 / 6
     assert losses.diagnostics["empty_masks_p0"].item() == 0
+    assert losses.diagnostics["foreground_p0"].item() == pytest.approx(3 / 9)  # A > 2.4: 6, 3 and 4
     with torch.no_grad():
         method.embeddings[0].weight.zero_()  # all embeddings equal: every hinge is at the margin
     losses, _ = run(method, torch.stack([GRID, torch.full_like(GRID, 2.0)]), [True])
-    assert losses.diagnostics["active_triplets"].item() == 0.5
+    assert losses.diagnostics["active_triplets_p0"].item() == 0.5
     assert losses.terms["ca"].item() == pytest.approx(0.5 * method.config.margin, rel=1e-5)
     assert not any(value.requires_grad for value in losses.diagnostics.values())
+
+
+def test_an_image_with_an_empty_mask_adds_nothing_to_nt_xent(probe):
+    method = probe(InCA, contrastive="nt-xent", temperature=0.5, fc=False, **HAND)
+    flat = torch.full_like(GRID, 2.0)
+    images = torch.stack([GRID, flat, flat]).requires_grad_()
+    with torch.no_grad():
+        method.embeddings[0].weight.zero_()[0, 0] = 1  # the averages 3.5, 13 / 3 and 5 / 6, and a second coordinate 1
+        method.embeddings[0].bias.zero_()[1] = 1
+    losses, _ = run(method, images, [True])
+    unit = [(x / math.hypot(x, 1), 1 / math.hypot(x, 1)) for x in (3.5, 13 / 3, 5 / 6)]
+    near, far = (sum(a * b for a, b in zip(unit[0], other, strict=True)) for other in unit[1:])
+    assert losses.terms["ca"].item() == pytest.approx(math.log1p(math.exp((far - near) / 0.5)) / 3, rel=1e-5)
+    assert "active_triplets_p0" not in losses.diagnostics
+    (gradient,) = torch.autograd.grad(losses.terms["ca"], images)
+    assert gradient[0].abs().max() > 0
+    assert gradient[1:].abs().max() == 0
+
+
+def test_nt_xent_of_features_that_are_zero_has_a_finite_gradient(probe):
+    method = probe(InCA, contrastive="nt-xent", channels=2)
+    for images in (torch.zeros(2, 2, 3, 3), torch.zeros(2, 2, 3, 3).index_fill_(3, torch.tensor([0]), -1.0)):
+        with torch.no_grad():
+            method.embeddings[0].bias.zero_()
+        losses, _ = run(method, images, [True])
+        values = torch.autograd.grad(losses.terms["ca"], list(method.embeddings.parameters()))
+        assert losses.terms["ca"].isfinite()
+        assert all(value.isfinite().all() for value in values)
 
 
 def test_masks_pass_no_gradient_and_the_importance_map_does(probe):
@@ -94,12 +132,21 @@ def test_consistency_reaches_the_earlier_blocks_and_the_trunk_below_them(make, b
 
 
 @pytest.mark.parametrize("autocast", [False, True])
-@pytest.mark.parametrize("decisions", [(True, True, True), (False, True, False), (False, False, False)])
-def test_everything_off_equals_adl_bit_for_bit(make, batch, gradients, decisions, autocast):
-    inca = make(InCA, drop_rate=0.7, gamma_fg=0.8, **OFF)
-    adl = make(ADL, drop_rate=0.7, gamma=0.8)
+@pytest.mark.parametrize(
+    ("backbone", "decisions"),
+    [
+        ("resnet-tiny", (True, True, True)),
+        ("resnet-tiny", (False, True, False)),
+        ("resnet-tiny", (False, False, False)),
+        ("vgg16", (True, False, True)),
+    ],
+)
+def test_everything_off_equals_adl_bit_for_bit(batch, gradients, backbone, decisions, autocast):
+    points = {"resnet-tiny": POINTS, "vgg16": ("pool2", "pool4", "conv5_3")}[backbone]
+    inca = build(InCA, backbone, InCAConfig(drop_rate=0.7, gamma_fg=0.8, points=points, **OFF))
+    adl = build(ADL, backbone, ADLConfig(drop_rate=0.7, gamma=0.8, points=points))
     assert inca.state_dict().keys() == adl.state_dict().keys()
-    images, labels = batch()
+    images, labels = batch(n=3)
     draws = {"drop": torch.tensor(decisions)}
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         ours, theirs = inca.losses(images, labels, draws), adl.losses(images, labels, draws)
@@ -110,6 +157,14 @@ def test_everything_off_equals_adl_bit_for_bit(make, batch, gradients, decisions
         assert torch.equal(value, reference[name]), name
     drawn = [method.draw(4, (32, 32), torch.Generator().manual_seed(7))["drop"] for method in (inca, adl)]
     assert torch.equal(*drawn)
+
+
+def literal_contrast(z, config):
+    """Eq. 3, or the supplement's Eq. 1, of one image's three embeddings."""
+    if config.contrastive == "triplet":
+        return torch.relu((z[0] - z[1]).norm() - (z[0] - z[2]).norm() + config.margin)
+    near, far = ((z[0] @ other / z[0].norm() / other.norm() / config.temperature).exp() for other in z[1:])
+    return -torch.log(near / (near + far))
 
 
 def literal_inca(method, images, labels, decisions, attention_of):
@@ -131,11 +186,11 @@ def literal_inca(method, images, labels, decisions, attention_of):
             masks = [(fixed > low) & (fixed < high), fixed > low, fixed < low]
             if all(mask.any() for mask in masks):
                 z = [image[:, mask].mean(dim=1) @ method.embeddings[index].weight.T for mask in masks]
-                if config.embedding == "l2":
+                if config.embedding == "l2" or config.contrastive == "nt-xent":
                     z = [v + method.embeddings[index].bias for v in z]
+                if config.embedding == "l2":
                     z = [v / v.norm() for v in z]
-                hinge = (z[0] - z[1]).norm() - (z[0] - z[2]).norm() + config.margin
-                contrastive = contrastive + torch.relu(hinge) / n
+                contrastive = contrastive + literal_contrast(z, config) / n
             factor = 1 / (1 + torch.exp(-a))
             if decisions[index] and config.mask == "drop":
                 factor = (fixed < high).double()
@@ -158,6 +213,7 @@ VARIANTS = [
     {"attention": "literal", "embedding": "l2", "margin": 0.5},
     {"attention": "channel-mean", "fc_reduction": "sum", "weight_fc": 0.1, "weight_ca": 3.0, "margin": 10.0},
     {"mask": "drop", "embedding": "l2"},
+    {"contrastive": "nt-xent", "temperature": 0.2},
 ]
 
 
@@ -188,10 +244,10 @@ def test_the_whole_equals_a_literal_transcription_with_gradients(
 
 
 @pytest.mark.parametrize("attention", ["residual", "literal", "channel-mean"])
-@pytest.mark.parametrize("embedding", ["raw", "l2"])
-def test_with_an_open_hinge_every_parameter_gets_a_gradient_within_20_steps(make, batch, attention, embedding):
+@pytest.mark.parametrize("loss", [{"embedding": "raw"}, {"embedding": "l2"}, {"contrastive": "nt-xent"}])
+def test_with_an_open_hinge_every_parameter_gets_a_gradient_within_20_steps(make, batch, attention, loss):
     # literal attention is nearly constant: thresholds close to its mean, or no mask is filled
-    method = make(InCA, attention=attention, embedding=embedding, margin=50.0, gamma_fg=0.99, gamma_bg=1.0001)
+    method = make(InCA, attention=attention, margin=50.0, gamma_fg=0.99, gamma_bg=1.0001, **loss)
     images, labels = batch(n=8)
     optimizer = torch.optim.SGD(method.parameters(), lr=1e-3)
     generator = torch.Generator().manual_seed(0)
@@ -228,6 +284,7 @@ def test_switched_off_parts_have_no_parameters_and_no_terms(make, batch):
     draws = {"drop": torch.zeros(3, dtype=torch.bool)}
     for settings, terms, modules in (
         ({}, {"cls", "ca", "fc"}, {"network", "attentions", "embeddings"}),
+        ({"contrastive": "nt-xent"}, {"cls", "ca", "fc"}, {"network", "attentions", "embeddings"}),
         ({"contrastive": "none"}, {"cls", "fc"}, {"network", "attentions"}),
         ({"attention": "channel-mean"}, {"cls", "ca", "fc"}, {"network", "embeddings"}),
         ({"fc": False}, {"cls", "ca"}, {"network", "attentions", "embeddings"}),
@@ -237,6 +294,65 @@ def test_switched_off_parts_have_no_parameters_and_no_terms(make, batch):
         assert set(method.losses(images, labels, draws).terms) == terms
     assert "embeddings.0.bias" not in make(InCA, embedding="raw").state_dict()  # it cancels: no gradient but rounding
     assert "embeddings.0.bias" in make(InCA, embedding="l2").state_dict()
+    assert "embeddings.0.bias" in make(InCA, contrastive="nt-xent").state_dict()
+
+
+def test_points_are_taken_by_name_early_to_late(make, batch):
+    method, (images, labels) = make(InCA, points=("layer4.1", "layer2.0"), fc_reduction="sum"), batch()
+    assert method.points == ("layer2.0", "layer4.1")
+    draws = {"drop": torch.zeros(2, dtype=torch.bool)}
+    assert method.draw(4, (32, 32), torch.Generator())["drop"].shape == (2,)
+    losses = method.losses(images, labels, draws)
+    views = method.views(images, labels, draws)
+    difference = views["attention layer2.0"] - views["attention layer4.1"]  # both 8x8
+    assert losses.terms["fc"].item() == pytest.approx(difference.square().sum(dim=(1, 2)).mean().item(), rel=1e-5)
+    reached = torch.autograd.grad(
+        losses.terms["fc"], [block.out.weight for block in method.attentions], allow_unused=True
+    )
+    assert [value is None for value in reached] == [False, True]  # the last point is the reference
+    with pytest.raises(UserError, match="unknown point 'layer3'; did you mean 'layer3.0'"):
+        make(InCA, points=("layer3",))
+
+
+def test_a_single_point_has_no_consistency_loss(make, batch):
+    method, (images, labels) = make(InCA, points=("layer4.1",), margin=10.0), batch()
+    assert method.config.fc
+    losses = method.losses(images, labels, {"drop": torch.ones(1, dtype=torch.bool)})
+    assert set(losses.terms) == {"cls", "ca"}
+
+
+def test_the_heads_dropout_is_off(probe):
+    network = Network(probe(InCA, channels=8).network.backbone, DeepConvHead(8, 3, width=4), 3)
+    assert network.head.dropout == 0.5
+    method = InCA(network, InCAConfig())
+    images, labels = torch.rand(2, 8, 6, 6), torch.tensor([0, 1])
+    first, second = (method.losses(images, labels, {"drop": torch.tensor([True])}).terms["cls"] for _ in range(2))
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("settings", [{"contrastive": "nt-xent", "attention": "literal"}, OFF])
+def test_other_variants_compile_without_a_graph_break(make, batch, settings):
+    method, (images, labels) = make(InCA, **settings), batch()
+    draws = {"drop": torch.tensor([True, False, True])}
+    plain = method(images, labels, draws)
+    compiled = torch.compile(method, backend="eager", fullgraph=True)(images, labels, draws)
+    torch.compiler.reset()
+    assert all(torch.equal(compiled.terms[key], plain.terms[key]) for key in plain.terms)
+
+
+def test_views_show_what_a_step_does(probe):
+    method = probe(InCA, **HAND)
+    peaked = torch.zeros_like(GRID)
+    peaked[0, 1, 1] = 9
+    images = torch.stack([GRID, peaked])
+    views = method.views(images, torch.zeros(2, dtype=torch.int64), {"drop": torch.tensor([True])})
+    assert list(views) == ["attention p0", "dropped foreground p0", "foreground p0", "factor p0", "class map"]
+    assert all(view.shape == (2, 3, 3) for view in views.values())
+    assert torch.equal(views["attention p0"], images[:, 0])
+    assert views["dropped foreground p0"].flatten(1).tolist() == [[0, 0, 0, 0, 0, 1, 0, 0, 1], [0] * 9]
+    assert views["foreground p0"].flatten(1).tolist() == [[0, 0, 0, 0, 1, 1, 0, 0, 1], [0, 0, 0, 0, 1, 0, 0, 0, 0]]
+    assert torch.equal(views["factor p0"][0], views["dropped foreground p0"][0])
+    assert torch.equal(views["factor p0"][1], peaked[0].sigmoid())  # its mask is empty
 
 
 def test_prediction_is_that_of_the_plain_network(make, batch):

@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from wsolbench.backbones.base import Backbone, Step
-from wsolbench.heads import GapHead
+from wsolbench.heads import GapHead, he_normal
 
 Block = type[BasicBlock] | type[Bottleneck]
 Four = tuple[int, int, int, int]
@@ -48,7 +48,9 @@ class ResNet(Backbone):
             "guidance": ("layer3.0", f"layer3.{depths[2] - 1}"),
         }
         self.channels = channels
-        _initialise(self)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                he_normal(layer)
 
     def steps(self) -> list[Step]:
         """Return the stem and then one step per residual block."""
@@ -77,13 +79,6 @@ def _stage(block: Block, channels: int, planes: int, depth: int, stride: int) ->
         downsample = nn.Sequential(nn.Conv2d(channels, wide, 1, stride=stride, bias=False), nn.BatchNorm2d(wide))
     first = block(channels, planes, stride, downsample)
     return nn.Sequential(first, *(block(wide, planes) for _ in range(depth - 1)))
-
-
-def _initialise(trunk: nn.Module) -> None:
-    """He initialisation by fan-out, as torchvision initialises its ResNets."""
-    for module in trunk.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
 def resnet50(stride: int) -> ResNet:

@@ -1,25 +1,33 @@
-"""``wsolbench list``: the names that other commands take. Imports no method, dataset or backbone."""
+"""``wsolbench list``: the names that other commands take. Only ``list presets`` imports methods."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from wsolbench.errors import unknown_name
+from wsolbench.errors import UserError, unknown_name
 
-KINDS = ("methods", "datasets", "backbones")
+KINDS = ("methods", "datasets", "backbones", "presets")
 
 
 def list_names(
-    kind: Annotated[str, typer.Argument(help="methods, datasets or backbones.")],
+    kind: Annotated[str, typer.Argument(help="methods, datasets, backbones or presets.")],
     plugin: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="A Python file with a method of your own.")
     ] = None,
 ) -> None:
-    """List methods, datasets or backbones with a line on each."""
+    """List methods, datasets, backbones or presets with a line on each."""
     if kind not in KINDS:
         raise unknown_name("kind", kind, KINDS)
-    lines = {"methods": lambda: _methods(plugin or []), "datasets": _datasets, "backbones": _backbones}[kind]()
+    plugins = plugin or []
+    lists: dict[str, Callable[[], dict[str, str]]] = {
+        "methods": lambda: _methods(plugins),
+        "datasets": _datasets,
+        "backbones": _backbones,
+        "presets": lambda: _presets(plugins),
+    }
+    lines = lists[kind]()
     width = max(map(len, lines))
     for name, summary in lines.items():
         typer.echo(f"{name:{width}}  {summary}".rstrip())
@@ -41,3 +49,18 @@ def _backbones() -> dict[str, str]:
     from wsolbench.backbones.registry import BACKBONES
 
     return {name: entry.summary for name, entry in BACKBONES.items()}
+
+
+def _presets(plugins: list[Path]) -> dict[str, str]:
+    """Return every method's presets; a method that cannot be imported has a line that says so."""
+    from wsolbench.plugins import find_methods, load_method
+
+    lines = {}
+    for method in find_methods(plugins):
+        try:
+            presets = load_method(method, plugins).presets
+        except UserError as error:
+            lines[method] = str(error)
+            continue
+        lines |= {f"{method} --preset {name}": f"{each.backbone}, {each.source}" for name, each in presets.items()}
+    return lines

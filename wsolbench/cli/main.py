@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from wsolbench.cli import demo, evaluate, explain, leaderboard, listing, run
+from wsolbench.cli import check_method, demo, evaluate, explain, extract, leaderboard, listing, new_method, run
 from wsolbench.errors import RunError, SealedError, UserError
 
 app = typer.Typer(
@@ -23,7 +23,10 @@ app.command("run")(run.run)
 app.command("evaluate")(evaluate.evaluate)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("explain")(explain.explain)
+app.command("extract")(extract.extract)
 app.command("list")(listing.list_names)
+app.command("new-method")(new_method.new_method)
+app.command("check-method")(check_method.check_method)
 
 
 @app.callback()

@@ -11,7 +11,12 @@ from wsolbench.cli.common import key_values
 def run(
     method: Annotated[str, typer.Argument(help="A method; see `wsolbench list methods`.")],
     dataset: Annotated[str, typer.Argument(help="A dataset; see `wsolbench list datasets`.")],
-    backbone: Annotated[str, typer.Option(help="A backbone; see `wsolbench list backbones`.")] = "resnet50",
+    backbone: Annotated[
+        str | None, typer.Option(help="A backbone; see `wsolbench list backbones`. The preset's, or resnet50.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="A row of a paper's table; see `wsolbench list presets`. --set goes on top.")
+    ] = None,
     data_root: Annotated[Path | None, typer.Option(help="Folder or archive of the images.")] = None,
     data_option: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the dataset, such as classes=20.")
@@ -56,6 +61,7 @@ def run(
         method=method,
         dataset=dataset,
         backbone=backbone,
+        preset=preset,
         data_root=data_root,
         data_options=key_values("--data-option", data_option or []),
         settings=key_values("--set", setting or []),

@@ -1,7 +1,8 @@
 """Augmentation of whole batches on the device of the model: random crop, horizontal flip, normalisation.
 
 Every draw is an argument, made by :func:`draw_augmentation`; images are uint8 (N, R, R, 3) and leave as float32
-(N, 3, S, S) in channels-last layout.
+(N, 3, S, S) in channels-last layout. A fourth channel is a mask of 0 and 255: it is cut and mirrored with its picture
+and leaves as 0 and 1.
 """
 
 from dataclasses import dataclass
@@ -47,12 +48,12 @@ def augment(images: Tensor, draws: Augmentation, crop: int) -> Tensor:
     """Crop, flip and normalise a batch.
 
     Args:
-        images: uint8 (N, R, R, 3).
+        images: uint8 (N, R, R, C), C = 3, or 4 with a mask.
         draws: crop positions and flips.
         crop: side S of the crop, pixels.
 
     Returns:
-        float32 (N, 3, S, S), channels last in memory.
+        float32 (N, C, S, S), channels last in memory.
     """
     steps = torch.arange(crop, device=images.device)
     rows = draws.top[:, None] + steps
@@ -62,12 +63,20 @@ def augment(images: Tensor, draws: Augmentation, crop: int) -> Tensor:
 
 
 def normalize(images: Tensor) -> Tensor:
-    """Turn uint8 (N, H, W, 3) into float32 (N, 3, H, W), channels last in memory, with ImageNet's mean and std."""
-    mean, std = _constants(images.device)
+    """Turn uint8 (N, H, W, C) into float32 (N, C, H, W), channels last in memory.
+
+    Args:
+        images: RGB, which gets ImageNet's mean and std; a fourth channel is divided by 255, which is exact for a mask.
+
+    >>> normalize(torch.tensor([[[[0, 0, 0, 0], [9, 9, 9, 255]]]], dtype=torch.uint8))[0, 3].tolist()
+    [[0.0, 1.0]]
+    """
+    mean, std = _constants(images.device, images.shape[3])
     return ((images.to(torch.float32) / 255 - mean) / std).permute(0, 3, 1, 2)
 
 
 @cache
-def _constants(device: torch.device) -> tuple[Tensor, Tensor]:
+def _constants(device: torch.device, channels: int) -> tuple[Tensor, Tensor]:
     """Return mean and std on a device; kept there, because copying them each step would stall it."""
-    return torch.tensor(MEAN, device=device), torch.tensor(STD, device=device)
+    masks = channels - len(MEAN)
+    return torch.tensor(MEAN + (0.0,) * masks, device=device), torch.tensor(STD + (1.0,) * masks, device=device)

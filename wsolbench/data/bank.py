@@ -12,7 +12,7 @@ class ImageBank:
     """The decoded images of one split, resident on the model's device if they fit into half of its free memory.
 
     Args:
-        pictures: uint8 (N, R, R, 3); may be a read-only memory map.
+        pictures: uint8 (N, R, R, C), RGB and perhaps a mask; may be a read-only memory map.
         device: the device of the model.
 
     Attributes:
@@ -39,7 +39,7 @@ class ImageBank:
             indices: int64 (n,), on the CPU.
 
         Returns:
-            uint8 (n, R, R, 3), on the model's device.
+            uint8 (n, R, R, C), on the model's device.
         """
         if self._resident is not None:
             return self._resident[indices.to(self._device, non_blocking=True)]

@@ -6,7 +6,7 @@ Training receives an :class:`ImageSplit`, which has no way to reach a box. Scori
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -47,6 +47,15 @@ class ImageSplit:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def select(self, indices: Ints) -> "ImageSplit":
+        """Return some of the images, in the order of the indices, int64 (n,)."""
+        return replace(
+            self,
+            ids=tuple(self.ids[index] for index in indices),
+            labels=self.labels[indices],
+            read=lambda index: self.read(int(indices[index])),
+        )
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Annotations:
@@ -78,6 +87,19 @@ class Annotations:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def select(self, indices: Ints) -> "Annotations":
+        """Return some of the images with their boxes, in the order of the indices, int64 (n,), at least one."""
+        counts = np.diff(self.offsets)[indices]
+        boxes = [self.boxes[self.offsets[index] : self.offsets[index + 1]] for index in indices]
+        return replace(
+            self,
+            ids=tuple(self.ids[index] for index in indices),
+            labels=self.labels[indices],
+            sizes=self.sizes[indices],
+            boxes=np.concatenate(boxes),
+            offsets=np.concatenate(([0], np.cumsum(counts))),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

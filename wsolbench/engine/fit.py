@@ -52,6 +52,7 @@ def fit(
     *,
     run_dir: Path,
     run_id: str,
+    epoch_images: int | None = None,
     quiet: bool = False,
 ) -> Fitted:
     """Train a method, from its last checkpoint if there is one.
@@ -60,9 +61,11 @@ def fit(
 
     Args:
         method: on its device; trained in place.
-        images: train-weaksup at the recipe's resized side.
+        images: train-weaksup at the recipe's resized side, or the few images with masks.
         labels: int64 (N,), on the CPU.
         recipe: every setting.
+        epoch_images: take as many steps an epoch as this number of images would give, over several permutations if it
+            exceeds N; None: N.
         run_dir: folder of the checkpoint ``last.pt`` and of the TensorBoard files.
         run_id: the run's identity; a checkpoint of another run is refused.
         quiet: plain progress lines.
@@ -74,13 +77,14 @@ def fit(
         RunError: a loss term is not finite.
         UserError: fewer images than one batch, or a foreign or damaged checkpoint.
     """
-    if len(images) < recipe.batch_size:
-        raise UserError(f"train-weaksup has {len(images)} images, fewer than one batch of {recipe.batch_size}")
+    epoch_images = len(images) if epoch_images is None else epoch_images
+    if epoch_images < recipe.batch_size:
+        raise UserError(f"train-weaksup has {epoch_images} images, fewer than one batch of {recipe.batch_size}")
     device = next(method.parameters()).device
     optimizer = make_optimizer(method, recipe)
     checkpoint = run_dir / "last.pt"
     epoch, history, seconds = _resume(checkpoint, run_id, method, optimizer)
-    steps = len(images) // recipe.batch_size
+    steps = epoch_images // recipe.batch_size
     labels = labels.to(device)
     method.train()
     # fp32 means fp32: no TF32 on a GPU either.
@@ -90,7 +94,7 @@ def fit(
             label = f"{method.name}, epoch {epoch + 1}/{recipe.epochs}"
             started = time.monotonic()
             with progress(label, steps * recipe.batch_size, quiet=quiet) as bar:
-                row = train_epoch(method, optimizer, images, labels, recipe, epoch, bar)
+                row = train_epoch(method, optimizer, images, labels, recipe, epoch, steps, bar)
             seconds += time.monotonic() - started
             history.append(row)
             epoch += 1
@@ -110,6 +114,7 @@ def train_epoch(
     labels: Tensor,
     recipe: Recipe,
     epoch: int,
+    steps: int,
     bar: Progress,
 ) -> dict[str, float]:
     """Train one epoch, counted from 0; every random stream starts anew, so epochs can be resumed exactly.
@@ -120,11 +125,10 @@ def train_epoch(
     device = labels.device
     size, batch_size = recipe.image_size, recipe.batch_size
     lr = set_learning_rate(optimizer, recipe, epoch)
-    order = torch.randperm(len(images), generator=stream(torch.device("cpu"), recipe.seed, "order", epoch))
+    order = draw_order(len(images), steps * batch_size, stream(torch.device("cpu"), recipe.seed, "order", epoch))
     augmentation = stream(device, recipe.seed, "augmentation", epoch)
     draws = stream(device, recipe.seed, "draws", epoch)
     torch.manual_seed(derive_seed(recipe.seed, "layers", epoch))  # dropout inside a head draws from torch's own stream
-    steps = len(images) // batch_size
     watch = LossWatch(first_step=epoch * steps + 1)
     for step in range(steps):
         indices = order[step * batch_size : (step + 1) * batch_size]
@@ -145,6 +149,21 @@ def train_epoch(
     return {**watch.means(), "lr": lr}
 
 
+def draw_order(count: int, wanted: int, generator: torch.Generator) -> Tensor:
+    """Return the images that an epoch visits: fresh permutations of all of them, one after another, the last one cut.
+
+    Args:
+        count: number of images.
+        wanted: number of visits.
+        generator: on the CPU.
+
+    Returns:
+        int64 (wanted,); no image comes more than once oftener than another.
+    """
+    passes = -(-wanted // count)
+    return torch.cat([torch.randperm(count, generator=generator) for _ in range(passes)])[:wanted]
+
+
 def train_step(
     method: Method[Any],
     optimizer: torch.optim.Optimizer,
@@ -160,7 +179,7 @@ def train_step(
     Args:
         method: called as a module, so that wrappers see it.
         optimizer: takes the step.
-        images: float32 (N, 3, S, S), normalised.
+        images: float32 (N, 3, S, S), normalised, or (N, 4, S, S) with masks.
         labels: int64 (N,).
         draws: the step's randomness.
         precision: ``bf16`` or ``fp32``.
@@ -230,10 +249,10 @@ def recalibrate_batch_norm(network: nn.Module, images: ImageBank, recipe: Recipe
     with torch.no_grad(), full_precision():
         for norm in norms:
             norm.momentum = None  # the cumulative average
-        for step in range(len(images) // recipe.batch_size):
+        for step in range(max(len(images) // recipe.batch_size, 1)):
             indices = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
-            crops = draw_augmentation(recipe.batch_size, images.side, recipe.image_size, augmentation)
-            network(augment(images.batch(indices), crops, recipe.image_size))
+            crops = draw_augmentation(len(indices), images.side, recipe.image_size, augmentation)
+            network(augment(images.batch(indices), crops, recipe.image_size)[:, :3])  # a mask is not for the network
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 

@@ -13,10 +13,11 @@ from wsolbench.data.augment import normalize
 from wsolbench.data.bank import ImageBank
 from wsolbench.engine.device import full_precision
 from wsolbench.engine.scoremaps import score_maps
-from wsolbench.method import Method
+from wsolbench.method import Method, Prediction
 from wsolbench.progress import progress
 
 OnMaps = Callable[[int, npt.NDArray[np.uint8]], None]
+Predict = Callable[[Tensor, Tensor], Prediction]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,13 +25,13 @@ class Inference:
     """What a network says about a split.
 
     Attributes:
-        logits: float32 (N, K).
+        logits: float32 (N, K); None where the method does not classify.
         raw_maps: float32 (N, h, w), of the ground-truth class.
         constant: bool (N,), score maps with one value everywhere.
         invalid: bool (N,), score maps with NaN.
     """
 
-    logits: npt.NDArray[np.float32]
+    logits: npt.NDArray[np.float32] | None
     raw_maps: npt.NDArray[np.float32]
     constant: npt.NDArray[np.bool_]
     invalid: npt.NDArray[np.bool_]
@@ -42,6 +43,7 @@ def infer(
     labels: Tensor,
     on_maps: OnMaps,
     *,
+    predict: Predict | None = None,
     batch_size: int = 64,
     label: str = "score",
     quiet: bool = False,
@@ -54,6 +56,7 @@ def infer(
         labels: int64 (N,), on the CPU; the classes whose maps are scored.
         on_maps: takes (index of the first image, score maps uint8 (n, S, S)) of each batch. It should return at once
             (hand the maps to a worker) so that boxes are scored beside the next forward.
+        predict: takes normalised images and labels, under ``torch.inference_mode``; None: the method's own.
         batch_size: images a forward; evaluation does not depend on it.
         label: what the progress bar says.
         quiet: plain progress lines.
@@ -65,6 +68,7 @@ def infer(
         RunError: a map contains infinity.
     """
     device = next(method.parameters()).device
+    predict = method.predict if predict is None else predict
     parts: list[list[npt.NDArray[Any]]] = []
     was_training = method.training
     method.eval()
@@ -72,11 +76,13 @@ def infer(
         for start in range(0, len(images), batch_size):
             indices = torch.arange(start, min(start + batch_size, len(images)))
             batch = normalize(images.batch(indices))
-            prediction = method.predict(batch, labels[indices].to(device))
+            prediction = predict(batch, labels[indices].to(device))
             maps, *marks = score_maps(prediction.maps, (images.side, images.side))
             on_maps(start, maps.cpu().numpy())
-            parts.append([tensor.cpu().numpy() for tensor in (prediction.logits, prediction.maps, *marks)])
+            logits = () if prediction.logits is None else (prediction.logits,)
+            parts.append([tensor.cpu().numpy() for tensor in (prediction.maps, *marks, *logits)])
             bar.advance(len(indices))
     method.train(was_training)
-    logits, raw, constant, invalid = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Inference(logits=logits, raw_maps=raw, constant=constant, invalid=invalid)
+    raw, constant, invalid, *classified = (np.concatenate(column) for column in zip(*parts, strict=True))
+    found = classified[0] if classified else None
+    return Inference(logits=found, raw_maps=raw, constant=constant, invalid=invalid)

@@ -42,7 +42,7 @@ def draw_comparison(dataset: Dataset, records: Mapping[str, Record], results: Pa
     from matplotlib.figure import Figure
 
     side = int(next(iter(records.values())).identity["recipe"]["image_size"])
-    chosen = _first_of_each_class(dataset, rows)
+    chosen = first_of_each_class(dataset.images("test").labels, rows)
     annotations, images = dataset.annotations("test"), dataset.images("test")
     truth = np.split(scaled_boxes(annotations, side), annotations.offsets[1:-1])
     figure = Figure(figsize=(1.7 * (len(records) + 1), 1.8 * len(chosen) + 0.5), dpi=110, layout="constrained")
@@ -68,11 +68,14 @@ def draw_comparison(dataset: Dataset, records: Mapping[str, Record], results: Pa
     return path
 
 
-def _first_of_each_class(dataset: Dataset, rows: int) -> list[int]:
-    """Return the index of the first test image of each of the first classes."""
-    labels = dataset.images("test").labels
+def first_of_each_class(labels: npt.NDArray[np.int64], count: int) -> list[int]:
+    """Return the index of the first image of each of the first ``count`` classes.
+
+    >>> first_of_each_class(np.array([1, 0, 1, 2]), 2)
+    [1, 0]
+    """
     _, first = np.unique(labels, return_index=True)
-    return [int(index) for index in first[:rows]]
+    return [int(index) for index in first[:count]]
 
 
 def _score_maps(record: Record, results: Path, chosen: list[int], side: int) -> dict[int, npt.NDArray[np.uint8]]:
