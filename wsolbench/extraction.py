@@ -1,30 +1,23 @@
 """The main path of a post-hoc extractor: a finished run's network, maps made by a formula, a record of its own."""
 
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from wsolbench.data.registry import open_dataset
-from wsolbench.data.splits import SPLITS
-from wsolbench.engine.checkpoint import load_checkpoint
-from wsolbench.engine.device import determinism, device_name, peak_memory_mb, reset_peak_memory, resolve_device
-from wsolbench.errors import UserError, unknown_name
-from wsolbench.experiment import Plan, build_method, scoring_banks
+from wsolbench.engine.device import determinism, device_name, peak_memory_mb, reset_peak_memory
+from wsolbench.errors import unknown_name
+from wsolbench.experiment import Plan, scoring_banks
 from wsolbench.files import refuse_unwritable
 from wsolbench.method import Method
 from wsolbench.null_rows import write_null_rows
 from wsolbench.outcome import hit_arrays, keep_outputs, make_record, refuse_damaged, score_split
-from wsolbench.plugins import load_method, method_entry
 from wsolbench.posthoc import EXTRACTORS, extractor
 from wsolbench.provenance import Clock, provenance
-from wsolbench.recipe import Recipe
 from wsolbench.record_schema import Record, identity_hash
 from wsolbench.records import find_record, record_path, write_hits, write_record
-from wsolbench.supervision import divide
-
-ConfigT = TypeVar("ConfigT")
+from wsolbench.trained import open_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +73,7 @@ def extract(asked: Extraction) -> Path:
     if asked.extractor not in EXTRACTORS:
         raise unknown_name("extractor", asked.extractor, EXTRACTORS)
     run = find_record(asked.results, asked.run)
-    plan, method = _rebuild(run, asked)
+    plan, method = _prepare(run, asked)
     path = record_path(plan.identity, asked.results)
     if path.is_file():
         refuse_damaged(path, "move it away")
@@ -114,27 +107,9 @@ def _extract(plan: Plan, method: Method[Any], asked: Extraction, clock: Clock, p
     write_record(record, asked.results)
 
 
-def _rebuild(run: Record, asked: Extraction) -> tuple[Plan, Method[Any]]:
+def _prepare(run: Record, asked: Extraction) -> tuple[Plan, Method[Any]]:
     """Return the plan of an extraction and the trained method, frozen."""
-    if not run.trainable or "extractor" in run.identity:
-        what = "extracted from another run" if run.trainable else "a null row"
-        raise UserError(f"run {run.run_id} is {what} and has no network; give the run of a trained method")
-    checkpoint = asked.results / "runs" / run.run_id / "model.pt"
-    if not checkpoint.is_file():
-        raise UserError(
-            f"the trained network of run {run.run_id} is not in '{checkpoint}'; "
-            f"train it again with `{run.provenance.command} --no-resume`"
-        )
-    plan = _plan(run, asked)
-    method = build_method(plan)
-    state = load_checkpoint(checkpoint)
-    try:
-        method.load_state_dict(state["weights"])
-    except (KeyError, RuntimeError) as error:
-        raise UserError(
-            f"the network in '{checkpoint}' is not the one that {plan.method.name} builds in this version; "
-            f"train it again with `{run.provenance.command} --no-resume`"
-        ) from error
+    plan, method = open_run(run, asked.results, data_root=asked.data_root, device=asked.device, plugins=asked.plugins)
     points = method.network.points
     if asked.point is not None and asked.point not in points:
         raise unknown_name("point", asked.point, points)
@@ -142,49 +117,3 @@ def _rebuild(run: Record, asked: Extraction) -> tuple[Plan, Method[Any]]:
     identity = {**run.identity, "extractor": {"name": asked.extractor, "point": point}}
     method.requires_grad_(False)  # the only gradient wanted is that of the features
     return replace(plan, identity=identity, run_id=identity_hash(identity)), method
-
-
-def _plan(run: Record, asked: Extraction) -> Plan:
-    """Return the plan that a run was made by; weights come from its checkpoint."""
-    identity = run.identity
-    kind = load_method(identity["method"], asked.plugins)
-    if method_entry(kind.name, asked.plugins).content_hash() != identity.get("plugin"):
-        raise UserError(
-            f"run {run.run_id} used another file for the method '{kind.name}'; pass the one it used with --plugin"
-        )
-    options = {name: str(value) for name, value in identity["dataset_options"].items()}
-    dataset = open_dataset(identity["dataset"], asked.data_root, options)
-    _refuse_other_data(run, {split: dataset.fingerprint(split) for split in SPLITS})
-    return Plan(
-        method=kind,
-        config=_restored(kind.Config, identity["config"], run),
-        recipe=_restored(Recipe, identity["recipe"], run),
-        dataset=dataset,
-        division=divide(dataset, kind.supervision),
-        weights="none",
-        device=resolve_device(asked.device),
-        identity=identity,
-        run_id=run.run_id,
-    )
-
-
-def _restored(kind: type[ConfigT], values: Mapping[str, Any], run: Record) -> ConfigT:
-    """Return the configuration or recipe that a record holds."""
-    unknown = sorted(values.keys() - {field.name for field in fields(kind)})  # type: ignore[arg-type]
-    if unknown:
-        raise UserError(
-            f"run {run.run_id} has settings that this version does not know: {', '.join(unknown)}; use the version "
-            f"that trained it (`wsolbench explain {run.run_id}` names the commit)"
-        )
-    return kind(**values)
-
-
-def _refuse_other_data(run: Record, found: Mapping[str, str]) -> None:
-    """Raise UserError if a split is not the one that the run was made with."""
-    expected = run.identity["fingerprints"]
-    for split, fingerprint in found.items():
-        if fingerprint != expected.get(split):
-            raise UserError(
-                f"{split} of {run.identity['dataset']} has the fingerprint {fingerprint} here and "
-                f"{expected.get(split)} in run {run.run_id}; give the data of that run with --data-root"
-            )

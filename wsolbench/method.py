@@ -159,7 +159,7 @@ class Method(nn.Module, ABC, Generic[ConfigT]):
         Returns:
             Named pictures, each (N, 3, H, W) normalised like the images, or a map (N, h, w) of any range.
         """
-        return {"class map": self.predict(images, labels).maps}
+        return {"class map": self.predict(images[:, :3], labels).maps}
 
 
 def check_fields(method: type[Method[Any]]) -> None:

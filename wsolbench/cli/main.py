@@ -7,7 +7,18 @@ import sys
 
 import typer
 
-from wsolbench.cli import check_method, demo, evaluate, explain, extract, leaderboard, listing, new_method, run
+from wsolbench.cli import (
+    check_method,
+    demo,
+    evaluate,
+    explain,
+    extract,
+    illustrate,
+    leaderboard,
+    listing,
+    new_method,
+    run,
+)
 from wsolbench.errors import RunError, SealedError, UserError
 
 app = typer.Typer(
@@ -24,6 +35,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("explain")(explain.explain)
 app.command("extract")(extract.extract)
+app.command("illustrate")(illustrate.illustrate)
 app.command("list")(listing.list_names)
 app.command("new-method")(new_method.new_method)
 app.command("check-method")(check_method.check_method)

@@ -1,6 +1,7 @@
 """Checks that a step is fit for a GPU, made without one: on fake tensors, and by compiling it as one graph."""
 
 import logging
+import re
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -147,13 +148,16 @@ def step_compiles_without_graph_break(subject: Subject) -> None:
     plain, twin = subject.build(), subject.build()
     images, labels = subject.batch()
     draws = subject.draw(plain, images)
+    plain_terms = plain(images.clone(), labels, draws).terms
     expected = "a step that compiles as one graph: no branch on a tensor's value, no .item(), no print"
     torch.compiler.reset()
     try:
         compiled = torch.compile(twin, backend="eager", fullgraph=True)(images, labels, draws).terms
     except Exception as error:  # dynamo raises what it likes, with the reason in the first lines
-        raise subject.failure(expected, f"{type(error).__name__}: {headline(error)}", "losses") from error
+        lines = re.findall(rf'File "{re.escape(subject.file)}", line (\d+), in (\w+)', str(error))
+        where = f"{subject.file}:{lines[-1][0]}, in {lines[-1][1]}" if lines else subject.where("losses")
+        raise CheckFailure(expected, f"{type(error).__name__}: {headline(error)}", where) from error
     finally:
         torch.compiler.reset()
-    if difference := first_difference(plain(images, labels, draws).terms, compiled):
+    if difference := first_difference(plain_terms, compiled):
         raise subject.failure("the same losses compiled and not", f"compiled, {difference}", "losses")

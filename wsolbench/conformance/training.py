@@ -97,10 +97,10 @@ def restore_elsewhere(subject: Subject, method: Method[Any], other: Method[Any],
         side: of the images, pixels.
     """
     other.load_state_dict(through_a_file({"method": method.state_dict()})["method"])
-    images, labels = subject.batch(n, (side, side))
-    draws = subject.draw(method, images)
     said: list[dict[str, Tensor]] = []
     for each in (method, other):
+        images, labels = subject.batch(n, (side, side))
+        draws = subject.draw(method, images)
         torch.manual_seed(0)  # a head's dropout draws from torch's own stream
         said.append(outputs(predict(each, images, labels)))
         said[-1] |= {f"loss term {name}": term for name, term in each.train()(images, labels, draws).terms.items()}

@@ -35,7 +35,7 @@ def check_trunk(subject: Subject, method: Method[object], backbone: str, stride:
 
 
 def works_on(subject: Subject, backbone: str) -> None:
-    """On this backbone: a finite loss, shapes, a gradient for every parameter, the trunk's keys, weights through a file."""
+    """On this backbone: a finite loss, shapes, a gradient for every parameter, the trunk's keys, a trip to a file."""
     stride = backbone_entry(backbone).strides[0]
     method = subject.build(backbone, stride=stride)
     images, labels = subject.batch(2, (SIDE, SIDE))

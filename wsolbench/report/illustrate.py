@@ -9,21 +9,21 @@ import torch
 from torch import Tensor
 
 from wsolbench.data.augment import MEAN, STD, normalize
-from wsolbench.data.splits import Dataset
 from wsolbench.method import Method
 from wsolbench.report.qualitative import first_of_each_class
+from wsolbench.supervision import Division, with_masks
 
 Array = npt.NDArray[np.float32]
 
 
-def draw_views(method: Method[Any], dataset: Dataset, side: int, path: Path, images: int = 4, seed: int = 0) -> Path:
+def draw_views(method: Method[Any], division: Division, side: int, path: Path, images: int = 4, seed: int = 0) -> Path:
     """Draw :meth:`Method.views` for the first training image of each of the first classes.
 
     Args:
         method: trained, on the CPU; drawn in evaluation mode.
-        dataset: the one that it was trained on.
+        division: which images it was trained on, and their boxes if it was trained on boxes.
         side: side that the pictures are resized to, pixels.
-        path: the PNG to write.
+        path: the picture to write; its suffix chooses the format (.png, .pdf, .svg).
         images: number of rows.
         seed: of the step's draws.
 
@@ -33,9 +33,9 @@ def draw_views(method: Method[Any], dataset: Dataset, side: int, path: Path, ima
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    chosen = first_of_each_class(dataset.images("train-weaksup").labels, images)
-    pictures = _pictures(dataset, chosen, side)
-    labels = torch.from_numpy(dataset.images("train-weaksup").labels[chosen])
+    chosen = first_of_each_class(division.train.labels, images)
+    pictures = _pictures(division, chosen, side)
+    labels = torch.from_numpy(division.train.labels[chosen])
     draws = method.draw(len(chosen), (side, side), torch.Generator().manual_seed(seed))
     with torch.no_grad():
         views = method.eval().views(normalize(pictures), labels, draws)
@@ -44,26 +44,31 @@ def draw_views(method: Method[Any], dataset: Dataset, side: int, path: Path, ima
     FigureCanvasAgg(figure)
     grid: Any = figure.subplots(len(chosen), len(shown) + 1, squeeze=False)
     for row, axes in enumerate(grid):
-        axes[0].imshow(pictures[row].numpy())
-        axes[0].set_ylabel(dataset.class_names[int(labels[row])].replace(" on ", "\non "), fontsize=7)
+        picture = pictures[row, ..., :3].numpy()
+        axes[0].imshow(picture)
+        axes[0].set_ylabel(division.dataset.class_names[int(labels[row])].replace(" on ", "\non "), fontsize=7)
         for cell, values in zip(axes[1:], shown.values(), strict=True):
-            _show(cell, pictures[row].numpy(), values[row])
+            _show(cell, picture, values[row])
     for cell, name in zip(grid[0], ("image", *shown), strict=True):
         cell.set_title(name, fontsize=8)
     for cell in grid.flat:
         cell.set(xticks=[], yticks=[])
     figure.suptitle(
-        f"{method.name}: {method.paper}\nmaps: dark is low, bright is high, each scaled by itself", fontsize=8
+        f"{method.paper}\nmaps: dark low, bright high; those within 0 to 1 on that scale, others on their own",
+        fontsize=8,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
     return path
 
 
-def _pictures(dataset: Dataset, chosen: list[int], side: int) -> Tensor:
-    """Return some training pictures, uint8 (n, side, side, 3)."""
-    split = dataset.images("train-weaksup")
-    return torch.from_numpy(np.stack([np.asarray(split.read(index).resize((side, side))) for index in chosen]))
+def _pictures(division: Division, chosen: list[int], side: int) -> Tensor:
+    """Return some training pictures, uint8 (n, side, side, 3), with their masks as a fourth channel where boxes are."""
+    split = division.train
+    pictures = np.stack([np.asarray(split.read(index).resize((side, side))) for index in chosen])
+    if division.boxes is not None:
+        pictures = with_masks(pictures, division.boxes.select(np.array(chosen)))
+    return torch.from_numpy(pictures)
 
 
 def _as_arrays(view: Tensor) -> Array:
@@ -81,5 +86,8 @@ def _show(axes: Any, picture: npt.NDArray[np.uint8], values: Array) -> None:  # 
         return
     height, width = picture.shape[:2]
     axes.imshow(picture.mean(axis=2), cmap="gray", vmin=0, vmax=255)
-    axes.imshow(values, cmap="viridis", alpha=0.65, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
+    low, high = float(values.min()), float(values.max())
+    low, high = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)  # masks and probabilities share one scale
+    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+    axes.imshow(values, cmap="viridis", alpha=0.65, extent=extent, vmin=low, vmax=high)
     axes.set_xlabel(f"{values.min():.2g} to {values.max():.2g}", fontsize=6, labelpad=1)

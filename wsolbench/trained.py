@@ -1,0 +1,100 @@
+"""A finished run's network, rebuilt from its record and checkpoint, on the data that the record names."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from wsolbench.data.registry import open_dataset
+from wsolbench.data.splits import SPLITS
+from wsolbench.engine.checkpoint import load_checkpoint
+from wsolbench.engine.device import resolve_device
+from wsolbench.errors import UserError
+from wsolbench.experiment import Plan, build_method
+from wsolbench.method import Method
+from wsolbench.plugins import load_method, method_entry
+from wsolbench.recipe import Recipe
+from wsolbench.record_schema import Record
+from wsolbench.supervision import divide
+
+ConfigT = TypeVar("ConfigT")
+
+
+def open_run(
+    run: Record, results: Path, *, data_root: Path | None, device: str = "auto", plugins: Sequence[Path] = ()
+) -> tuple[Plan, Method[Any]]:
+    """Return the plan that a run was made by, and its trained method.
+
+    Args:
+        run: the run's record.
+        results: the folder whose ``runs/`` holds the checkpoint.
+        data_root: where the images are.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        plugins: local method files.
+
+    Raises:
+        UserError: a row without a network, no checkpoint or one that does not fit, other data, another plugin file.
+    """
+    if not run.trainable or "extractor" in run.identity:
+        what = "extracted from another run" if run.trainable else "a null row"
+        raise UserError(f"run {run.run_id} is {what} and has no network; give the run of a trained method")
+    checkpoint = results / "runs" / run.run_id / "model.pt"
+    again = f"train it again with `{run.provenance.command} --no-resume`"
+    if not checkpoint.is_file():
+        raise UserError(f"the trained network of run {run.run_id} is not in '{checkpoint}'; {again}")
+    plan = _plan(run, data_root, device, plugins)
+    method = build_method(plan)
+    state = load_checkpoint(checkpoint)
+    try:
+        method.load_state_dict(state["weights"])
+    except (KeyError, RuntimeError) as error:
+        raise UserError(
+            f"the network in '{checkpoint}' is not the one that {plan.method.name} builds in this version; {again}"
+        ) from error
+    return plan, method
+
+
+def _plan(run: Record, data_root: Path | None, device: str, plugins: Sequence[Path]) -> Plan:
+    """Return the plan that a run was made by; weights come from its checkpoint."""
+    identity = run.identity
+    kind = load_method(identity["method"], plugins)
+    if method_entry(kind.name, plugins).content_hash() != identity.get("plugin"):
+        raise UserError(
+            f"run {run.run_id} used another file for the method '{kind.name}'; pass the one it used with --plugin"
+        )
+    options = {name: str(value) for name, value in identity["dataset_options"].items()}
+    dataset = open_dataset(identity["dataset"], data_root, options)
+    _refuse_other_data(run, {split: dataset.fingerprint(split) for split in SPLITS})
+    return Plan(
+        method=kind,
+        config=_restored(kind.Config, identity["config"], run),
+        recipe=_restored(Recipe, identity["recipe"], run),
+        dataset=dataset,
+        division=divide(dataset, kind.supervision),
+        weights="none",
+        device=resolve_device(device),
+        identity=identity,
+        run_id=run.run_id,
+    )
+
+
+def _restored(kind: type[ConfigT], values: Mapping[str, Any], run: Record) -> ConfigT:
+    """Return the configuration or recipe that a record holds."""
+    unknown = sorted(values.keys() - {field.name for field in fields(kind)})  # type: ignore[arg-type]
+    if unknown:
+        raise UserError(
+            f"run {run.run_id} has settings that this version does not know: {', '.join(unknown)}; use the version "
+            f"that trained it (`wsolbench explain {run.run_id}` names the commit)"
+        )
+    return kind(**values)
+
+
+def _refuse_other_data(run: Record, found: Mapping[str, str]) -> None:
+    """Raise UserError if a split is not the one that the run was made with."""
+    expected = run.identity["fingerprints"]
+    for split, fingerprint in found.items():
+        if fingerprint != expected.get(split):
+            raise UserError(
+                f"{split} of {run.identity['dataset']} has the fingerprint {fingerprint} here and "
+                f"{expected.get(split)} in run {run.run_id}; give the data of that run with --data-root"
+            )
