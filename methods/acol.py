@@ -8,7 +8,9 @@ Named guesses and deviations:
 
 - A constant map has no strong part: min-max sets it to 0, and nothing is erased unless the threshold is 0.
 - The class of A's map at evaluation is the given label, or else A's largest logit, and B's map is of the same class.
-- VGG16 at stride 8 keeps its identity in place of the fourth pool; the reference has a 3x3 pool of stride 1 there.
+- VGG16 has the reference's overlapping pools, where the paper has an average pool only (``pooling``). At stride 8 it
+  keeps its identity in place of the fourth pool; the reference has a 3x3 pool of stride 1 there.
+- Initial weights are He-normal on ResNet50 and Xavier-uniform elsewhere (``initial_weights``).
 """
 
 from collections.abc import Mapping

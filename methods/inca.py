@@ -19,8 +19,8 @@ Deviations and guesses, each switchable where it is a setting:
 - With a single insertion point there is no Eq. 4 (Table 3, first row).
 - No dropout in the head, as in the reference's ADL.
 - Presets: the baseline is ADL with ADL's own defaults, Table 1 gives every other row; "w/o M_dfg" changes the applied
-  mask only, Eq. 3 keeps M_dfg. The map stride, which the paper does not say, and the epochs are the backbone's and the
-  dataset's defaults: 16 at 224 pixels, finer on small images.
+  mask only, Eq. 3 keeps M_dfg. What the paper does not say is the backbone's, the dataset's or the recipe's default:
+  the map stride (16 at 224 pixels, finer on small images), epochs, decay, Nesterov momentum, the faster new layers.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wsolbench.arithmetic import at_least_float32
 from wsolbench.attention import NonLocalAttention
 from wsolbench.config import Uniform, check, hyper
 from wsolbench.contrastive import masked_means, nt_xent, triplet
@@ -242,7 +243,7 @@ def in_sample_masks(attention: Tensor, gamma_fg: float, gamma_bg: float) -> tupl
 def in_sample_embeddings(
     features: Tensor, masks: tuple[Tensor, Tensor, Tensor], embed: nn.Module, unit: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Embed the average features of three masks, in float32.
+    """Embed the average features of three masks, in float32 at least.
 
     Args:
         features: the block's input, (N, C, h, w).
@@ -254,7 +255,7 @@ def in_sample_embeddings(
         For each mask (N, E).
     """
     with torch.autocast(features.device.type, enabled=False):
-        dropped, foreground, background = (embed(mean) for mean in masked_means(features.float(), masks))
+        dropped, foreground, background = (embed(mean) for mean in masked_means(at_least_float32(features), masks))
         if unit:
             dropped, foreground, background = (functional.normalize(z) for z in (dropped, foreground, background))
     return dropped, foreground, background
@@ -270,13 +271,13 @@ def foreground_consistency_loss(attentions: list[Tensor], reduction: str) -> Ten
     Returns:
         A scalar; needs two points.
     """
-    reference = attentions[-1].detach().float()
+    reference = at_least_float32(attentions[-1].detach())
     total = reference.new_zeros(())
     for attention in attentions[:-1]:
         target = reference
         if attention.shape[2:] != reference.shape[2:]:
             target = functional.interpolate(reference, size=attention.shape[2:], mode="bilinear", align_corners=False)
-        squared = (attention.float() - target).square().flatten(1)
+        squared = (at_least_float32(attention) - target).square().flatten(1)
         total = total + (squared.sum(dim=1) if reduction == "sum" else squared.mean(dim=1)).mean()
     return total
 
@@ -295,5 +296,5 @@ def _peak(attention: Tensor) -> Tensor:
 def _nonlocal_share(at: Seen) -> Tensor:
     """Return how much of A's spread over positions the non-local part makes, 0 to 1, the mean over images."""
     plain = at.features.detach().float().mean(dim=1).flatten(1)
-    added = (at.attention.detach().flatten(1) - plain).std(dim=1)
-    return (added / (added + plain.std(dim=1)).clamp_min(1e-12)).mean()
+    added = (at.attention.detach().flatten(1) - plain).std(dim=1, correction=0)
+    return (added / (added + plain.std(dim=1, correction=0)).clamp_min(1e-12)).mean()

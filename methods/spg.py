@@ -11,6 +11,9 @@ Deviations and guesses, switchable where they are settings:
 - On VGG16 the classifier is SPG's own (``own_head``) and the fourth pool is 3x3 (``overlap_pool4``), as in the
   reference.
 - The layers that B1 and B2 share are one 3x3 and one 1x1 convolution.
+- Maps are upsampled with half-pixel centres. A cross entropy is the mean over the sure pixels of the whole batch.
+- On InceptionV3, C and the class map read the last features behind the head's dropout, as the classifier does.
+- A low threshold may equal its high one, since the published range can draw that.
 """
 
 from collections.abc import Mapping
@@ -21,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wsolbench.arithmetic import at_least_float32
 from wsolbench.config import Uniform, check, hyper
 from wsolbench.errors import UserError
 from wsolbench.heads import DeepConvHead, conv3x3, initialise
@@ -171,7 +175,7 @@ def guided_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize maps (N, h, w) bilinearly to (N, H, W), in float32 at least."""
-    wide = maps.to(torch.promote_types(maps.dtype, torch.float32))
+    wide = at_least_float32(maps)
     return functional.interpolate(wide[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
 
 

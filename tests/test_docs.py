@@ -36,9 +36,22 @@ def test_a_pages_commands_end_in_a_leaderboard(page, count, rows, tmp_path, monk
         assert row in result.output
 
 
-@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "results/README.md", "docs/add-a-method.md"])
+PAGES = ["README.md", "ARCHITECTURE.md", "results/README.md", "docs/add-a-method.md", "docs/fidelity.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_links_and_files_exist(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     targets = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     missing = [link for link in targets if not ((ROOT / page).parent / link).exists()]
     assert not missing
+
+
+def test_the_parities_that_the_page_ticks_are_those_that_are_tested():
+    text = (ROOT / "docs/fidelity.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    ticked = {row[0] for row in rows if row[1:4] == ["\u2713"] * 3}
+    files = (ROOT / "tests/fidelity").glob("test_*.py")
+    named = [re.search(r'^PARITY = \("(.+?)"', path.read_text(encoding="utf-8"), re.MULTILINE) for path in files]
+    assert ticked == {found[1] for found in named if found}
+    assert len(ticked) == len(named) == 7

@@ -72,6 +72,8 @@ def test_points_are_chosen_by_name_early_to_late(network):
     assert network.choose([], "insertion") == network.roles["insertion"]
     with pytest.raises(UserError, match="unknown point 'layer4.2'; did you mean 'layer4"):
         network.choose(["layer4.2"], "insertion")
+    with pytest.raises(UserError, match="points=layer4.1,layer4.1 names a point twice; give it once"):
+        network.choose(["layer4.1", "layer4.1"], "insertion")
 
 
 def test_the_cam_head_is_the_backbones_own():

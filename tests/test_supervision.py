@@ -91,6 +91,12 @@ def test_a_split_without_two_images_of_a_class_is_refused():
         divide(dataset, "masks")
 
 
+def test_only_the_word_masks_opens_the_boxes(make_dataset):
+    dataset = make_dataset({"train-fullsup": [[(0, 0, 5, 5)]] * 9})
+    with pytest.raises(UserError, match="supervision is 'mask'; expected 'labels' or 'masks'"):
+        divide(dataset, "mask")
+
+
 def test_selected_pictures_are_those_of_the_split():
     def read(index):
         return Image.new("RGB", (1, 1), (index, 0, 0))

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from wsolbench.arithmetic import at_least_float32
+
 POSITIONS = 56 * 56
 """Most positions whose similarity is kept from forward to backward: 39 MB an image in float32."""
 
@@ -42,9 +44,9 @@ class NonLocalAttention(nn.Module):
             nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return the attention A, (N, 1, h, w), of features (N, C, h, w), in float32."""
+        """Return the attention A, (N, 1, h, w), of features (N, C, h, w), in float32 at least."""
         with torch.autocast(features.device.type, enabled=False):
-            x = features.float()
+            x = at_least_float32(features)
             query, key, value = (
                 y.flatten(2).transpose(1, 2) for y in (self.query(x), self.key(x), self._mean_value(x))
             )

@@ -82,6 +82,8 @@ def weighted_sum(features: Tensor, weight: Tensor) -> Tensor:
 class GapHead(Head):
     """Global average pooling and a linear classifier, the head of every ResNet.
 
+    The initial weights are torch's own, where the reference's are N(0, 0.01).
+
     Args:
         channels: channels C of the last feature map.
         num_classes: number of classes K.

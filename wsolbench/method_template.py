@@ -97,8 +97,12 @@ def write_method(name: str, folder: Path) -> list[Path]:
     Raises:
         UserError: the name is taken or cannot be one, or a file is there already.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(name):
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         raise UserError(f"'{name}' cannot be a method's name; expected lower-case words and hyphens, such as my-method")
+    if keyword.iskeyword(name) or keyword.iskeyword(class_name(name)):
+        raise UserError(f"'{name}' cannot be a method's name: it is a word of Python; choose another name")
+    if name == "conftest" or name.startswith("test-"):
+        raise UserError(f"'{name}' cannot be a method's name: pytest takes its file for a test; choose another name")
     if name in (entries := find_methods()):
         raise UserError(f"there is a method '{name}' already ({entries[name].origin}); choose another name")
     stem, title = name.replace("-", "_"), class_name(name)

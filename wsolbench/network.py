@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from wsolbench.backbones.base import Backbone, Effect, Features, Step, run_steps
-from wsolbench.errors import unknown_name
+from wsolbench.errors import UserError, unknown_name
 from wsolbench.heads import Head
 
 
@@ -48,11 +48,13 @@ class Network(nn.Module):
             role: what to fall back to, such as ``insertion``.
 
         Raises:
-            UserError: there is no such point; the nearest name is suggested.
+            UserError: there is no such point, and the nearest name is suggested; or a point is named twice.
         """
         for point in points:
             if point not in self.points:
                 raise unknown_name("point", point, self.points)
+        if len(set(points)) < len(points):
+            raise UserError(f"points={','.join(points)} names a point twice; give it once")
         return tuple(point for point in self.points if point in points) if points else self.roles[role]
 
     def steps(self) -> list[Step]:

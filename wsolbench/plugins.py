@@ -112,8 +112,9 @@ def load_method(name: str, plugins: Sequence[Path] = ()) -> "type[Method[Any]]":
     entry = method_entry(name, plugins)
     try:
         module = import_module(entry.module.partition(":")[0]) if entry.module else _import_file(Path(entry.origin))
-    except Exception as error:
-        raise UserError(f"method '{name}' ({entry.origin}) cannot be imported: {error!r}; see --debug") from error
+    except (Exception, SystemExit) as error:  # SystemExit: a script that runs when it is imported
+        seen = f"{type(error).__name__}: {error}"
+        raise UserError(f"method '{name}' ({entry.origin}) cannot be imported: {seen}; see --debug") from error
     classes = [
         value
         for value in vars(module).values()

@@ -76,10 +76,13 @@ def divide(dataset: Dataset, supervision: str) -> Division:
         supervision: the method's, ``labels`` or ``masks``.
 
     Raises:
-        UserError: ``masks``, and train-fullsup has no class with two images, one to train on and one to hold out.
+        UserError: neither of the two; or ``masks``, and train-fullsup has no class with two images, one to train on
+            and one to hold out.
     """
     if supervision == "labels":
         return Division(dataset=dataset, train=dataset.images("train-weaksup"))
+    if supervision != "masks":  # a slip of the pen gets no boxes
+        raise UserError(f"a method's supervision is '{supervision}'; expected 'labels' or 'masks'; correct its class")
     images = dataset.images("train-fullsup")
     held = hold_out(images.labels)
     if not held.any():

@@ -1,5 +1,6 @@
 """A finished run's network, rebuilt from its record and checkpoint, on the data that the record names."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -12,7 +13,7 @@ from wsolbench.engine.device import resolve_device
 from wsolbench.errors import UserError
 from wsolbench.experiment import Plan, build_method
 from wsolbench.method import Method
-from wsolbench.plugins import load_method, method_entry
+from wsolbench.plugins import find_methods, load_method, method_entry
 from wsolbench.recipe import Recipe
 from wsolbench.record_schema import Record
 from wsolbench.supervision import divide
@@ -39,12 +40,16 @@ def open_run(
         what = "extracted from another run" if run.trainable else "a null row"
         raise UserError(f"run {run.run_id} is {what} and has no network; give the run of a trained method")
     checkpoint = results / "runs" / run.run_id / "model.pt"
-    again = f"train it again with `{run.provenance.command} --no-resume`"
+    folder = "" if results == Path("results") else f" {shlex.join(['--results', str(results)])}"
+    again = f"train it again with `{run.provenance.command}{folder} --no-resume`"
     if not checkpoint.is_file():
         raise UserError(f"the trained network of run {run.run_id} is not in '{checkpoint}'; {again}")
     plan = _plan(run, data_root, device, plugins)
     method = build_method(plan)
-    state = load_checkpoint(checkpoint)
+    try:
+        state = load_checkpoint(checkpoint)
+    except UserError as error:  # what to do about it is not what it is in a training
+        raise UserError(f"the trained network {checkpoint} cannot be read; {again}") from error
     try:
         method.load_state_dict(state["weights"])
     except (KeyError, RuntimeError) as error:
@@ -57,6 +62,10 @@ def open_run(
 def _plan(run: Record, data_root: Path | None, device: str, plugins: Sequence[Path]) -> Plan:
     """Return the plan that a run was made by; weights come from its checkpoint."""
     identity = run.identity
+    if "plugin" in identity and identity["method"] not in find_methods(plugins):
+        raise UserError(
+            f"run {run.run_id} used a file for the method '{identity['method']}'; pass that file with --plugin"
+        )
     kind = load_method(identity["method"], plugins)
     if method_entry(kind.name, plugins).content_hash() != identity.get("plugin"):
         raise UserError(

@@ -171,8 +171,14 @@ def test_missing_unexpected_and_misshapen_keys_are_named(trunk_state, tmp_path):
     file = tmp_path / "weights.pth"
     lacking = {name: value for name, value in trunk_state.items() if name != "layer2.0.conv1.weight"}
     refused(write(lacking, file), "does not fit resnet-tiny", "Missing", "layer2.0.conv1.weight")
+    prefixed = {f"module.{name}": value for name, value in trunk_state.items()}
+    more = f"Missing: 'conv1.weight' and {len(trunk_state) - 1} more. Unexpected: 'module.conv1.weight' and"
+    refused(write(prefixed, file), more, "no prefix before them")
     refused(write(trunk_state | {"layer9.bias": torch.zeros(1)}, file), "Unexpected", "layer9.bias")
-    refused(write(trunk_state | {"conv1.weight": torch.zeros(16, 1, 3, 3)}, file), "size mismatch", "conv1.weight")
+    refused(
+        write(trunk_state | {"conv1.weight": torch.zeros(16, 1, 3, 3)}, file),
+        "Other shape: 'conv1.weight' (16, 1, 3, 3)",
+    )
 
 
 @pytest.mark.parametrize("file", ["weights.pth", "weights.safetensors"])

@@ -49,7 +49,7 @@ def test_list_presets(cli, tmp_path):
         "resnet50, Ki et al. 2020, Table 2, Ours w/o contrastive",
     ]
     assert not any(line.startswith("cam ") for line in done.out.splitlines())
-    assert "method 'broken' (broken.py) cannot be imported: OSError('no such thing')" in done.out
+    assert "method 'broken' (broken.py) cannot be imported: OSError: no such thing" in done.out
 
 
 def test_list_shows_local_methods_without_running_them(cli, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -114,7 +115,13 @@ def test_a_damaged_network_and_one_of_other_shapes(refused, copied):
     path = copied.folder / "runs" / copied.record.run_id / "model.pt"
     whole = path.read_bytes()
     path.write_bytes(whole[:1000])
-    assert "model.pt cannot be read" in refused("extract", "gradcam", copied.record.run_id)
+    sentence = refused("extract", "gradcam", copied.record.run_id)
+    assert "model.pt cannot be read; train it again with `wsolbench run cam" in sentence
+    assert "--results" not in sentence
+    copied.folder.rename("moved here")
+    sentence = refused("extract", "gradcam", copied.record.run_id, "--results", "moved here")
+    assert sentence.endswith("--results 'moved here' --no-resume`")
+    path = Path("moved here").rename(copied.folder) / path.relative_to(copied.folder)
 
     from wsolbench.engine.checkpoint import load_checkpoint, save_checkpoint
 
@@ -158,6 +165,10 @@ def rewritten(copied, change):
             "has settings that this version does not know: warmup; use",
         ),
         (lambda identity: identity.update(method="gone"), "unknown method 'gone'"),
+        (
+            lambda identity: identity.update(method="gone", plugin="a" * 16),
+            "used a file for the method 'gone'; pass that file with --plugin",
+        ),
     ],
 )
 def test_what_the_run_was_made_with_must_be_here(refused, copied, change, message):

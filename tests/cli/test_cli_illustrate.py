@@ -28,9 +28,9 @@ def test_the_figure_has_a_row_an_image_and_a_column_a_view(cli, runs, tmp_path, 
     assert (done.status, done.err) == (0, "")
     pixels = np.asarray(Image.open(picture).convert("RGB"))
     assert pixels.std() > 20
-    assert pixels.shape[0] == pytest.approx(110 * (1.65 * 2 + 0.75), abs=2)
+    assert pixels.shape[0] == pytest.approx(90 * (1.65 * 2 + 0.75), abs=2)
     columns = {"spg": 8, "cutmix": 3, "fsl": 3}[name]
-    assert pixels.shape[1] == pytest.approx(110 * 1.6 * columns, abs=2)
+    assert pixels.shape[1] == pytest.approx(90 * 1.6 * columns, abs=2)
 
 
 def test_pictures_are_shown_as_they_were_and_maps_as_they_are():

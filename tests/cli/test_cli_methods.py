@@ -80,6 +80,16 @@ def test_an_exception_in_the_plugin_is_no_traceback(cli, written):
     assert ", in draw: uniform = torch.rand(" in done.out
 
 
+def test_a_run_names_the_line_of_the_plugin_that_raised(cli, arguments, written):
+    text = written.read_text()
+    written.write_text(text.replace("(n, 1, CELLS, CELLS)", "(n, 1, CELLS, CELS)"))
+    done = cli("run", "soft-spot", "parts", "--plugin", written, *arguments.tiny, *arguments.fast)
+    assert done.status == 1
+    line = 1 + next(i for i, row in enumerate(text.splitlines()) if "CELLS, CELLS" in row)
+    assert f"error: the plugin raised NameError at {written}:{line}: name 'CELS' is not defined (" in done.err
+    assert "please report" not in done.err
+
+
 def test_one_backbone_is_one_check(cli):
     done = cli("check-method", "cam", "--backbone", "resnet18")
     assert done.status == 0
@@ -101,6 +111,7 @@ def test_a_terminal_shows_the_check_that_runs(cli, monkeypatch):
         (("gone.py",), "'gone.py': no such file"),
         (("cam", "--backbone", "vgg61"), "unknown backbone 'vgg61'; did you mean 'vgg16'?"),
         (("broken.py",), "method 'broken' (broken.py) cannot be imported: SyntaxError"),
+        (("leaves.py",), "method 'leaves' (leaves.py) cannot be imported: SystemExit: 0"),
         (("empty.py",), "empty.py holds 0 methods named 'empty'"),
         (("cam.py",), "two methods are named 'cam'"),
     ],
@@ -108,6 +119,7 @@ def test_a_terminal_shows_the_check_that_runs(cli, monkeypatch):
 def test_check_method_refuses(refused, tmp_path, words, message):
     (tmp_path / "broken.py").write_text("class\n")
     (tmp_path / "empty.py").write_text("")
+    (tmp_path / "leaves.py").write_text("raise SystemExit(0)\n")
     (tmp_path / "cam.py").write_text("")
     assert message in refused("check-method", *words)
 
@@ -118,7 +130,9 @@ def test_check_method_refuses(refused, tmp_path, words, message):
         (("MyMethod",), "'MyMethod' cannot be a method's name; expected lower-case words and hyphens"),
         (("my_method",), "'my_method' cannot be"),
         (("2fast",), "'2fast' cannot be"),
-        (("class",), "'class' cannot be"),
+        (("class",), "'class' cannot be a method's name: it is a word of Python"),
+        (("none",), "'none' cannot be a method's name: it is a word of Python"),
+        (("test-mine",), "'test-mine' cannot be a method's name: pytest takes its file for a test"),
         (("../up",), "'../up' cannot be"),
         (("cam",), "there is a method 'cam' already ("),
         (("torch",), "'torch.py' would hide the installed Python module 'torch'"),

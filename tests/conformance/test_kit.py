@@ -1,6 +1,8 @@
 """How the kit is called, and what it says."""
 
 import random
+from abc import abstractmethod
+from dataclasses import replace
 from unittest import SkipTest
 
 import numpy as np
@@ -103,6 +105,50 @@ def test_the_report_names_the_line_that_raised():
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
+class GivesNothing(Healthy):
+    """Forgets to return the losses."""
+
+    def losses(self, images, labels, draws):
+        super().losses(images, labels, draws)
+
+
+class Leaves(Healthy):
+    """Ends the process."""
+
+    def losses(self, images, labels, draws):
+        raise SystemExit(0)
+
+
+def test_what_is_not_returned_is_named_where_it_should_be():
+    with pytest.raises(CheckFailure) as caught:
+        named(GivesNothing, "resuming_changes_nothing")()
+    assert caught.value.expected == "losses returns Losses(terms={name: tensor})"
+    assert caught.value.seen == "it returned NoneType"
+    assert caught.value.where.endswith("GivesNothing.losses")
+
+
+def test_a_method_that_ends_the_process_fails_a_check():
+    outcome = run_check(named(Leaves, "losses_are_finite_scalars"))
+    assert outcome.status == "FAILED"
+    assert "in losses: raise SystemExit(0)" in outcome.detail
+
+
+class Abstract(Healthy):
+    """Cannot be built; no line of its own file is reached."""
+
+    name = "abstract"
+
+    @property
+    @abstractmethod
+    def missing(self):
+        """Nothing."""
+
+
+def test_where_no_own_line_raised_the_own_file_is_named_first():
+    detail = run_check(named(Abstract, "prediction_is_repeatable")).detail
+    assert f"look at: {__file__}, Abstract; raised at " in detail
+
+
 def test_a_check_leaves_the_global_random_numbers_alone():
     for seed in (random.seed, np.random.seed, torch.manual_seed):
         seed(5)
@@ -124,5 +170,7 @@ def test_a_report_counts_and_quotes():
     assert summary("m", outcomes) == (
         "\nb\n  expected: x\n  seen: y\n  look at: z\n\nm: 1 of 3 checks failed (1 passed, 1 skipped, 2 s)"
     )
+    same = replace(failed, name="d")
+    assert summary("m", [*outcomes, same]).startswith("\nb and 1 more\n  expected: x\n")
     assert summary("m", outcomes[:1]) == "\nm: conforms (1 passed, 0 skipped, 0 s)"
     assert outcomes[2].line().split() == ["c", "skipped", "0.0", "s", "(no", "reason)"]

@@ -32,9 +32,9 @@ def make_method(kind="cam", seed=0):
     return cls(network, cls.defaults("resnet-tiny")).to(memory_format=torch.channels_last)
 
 
-def make_bank(count, side):
+def make_bank(count, side, channels=3):
     rng = np.random.default_rng(count)
-    return ImageBank(rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8), torch.device("cpu"))
+    return ImageBank(rng.integers(0, 256, (count, side, side, channels), dtype=np.uint8), torch.device("cpu"))
 
 
 def make_labels(count):

@@ -25,7 +25,8 @@ def test_training_step(benchmark, name):
     method = method.to(device, memory_format=torch.channels_last)
     optimizer = make_optimizer(method, recipe)
     generator = torch.Generator(device).manual_seed(0)
-    images = torch.rand(BATCH, 3, SIDE, SIDE, device=device).to(memory_format=torch.channels_last)
+    channels = 4 if method.supervision == "masks" else 3
+    images = torch.rand(BATCH, channels, SIDE, SIDE, device=device).to(memory_format=torch.channels_last)
     labels = torch.randint(CLASSES, (BATCH,), device=device)
     watch = LossWatch(first_step=1)
 

@@ -31,8 +31,8 @@ def make():
         built = cls(build_network(build_backbone("resnet-tiny", 4), 4), cls.defaults("resnet-tiny"))
         return built.to(device, memory_format=torch.channels_last)
 
-    def bank(count, side, device):
-        pictures = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+    def bank(count, side, device, channels=3):
+        pictures = np.random.default_rng(0).integers(0, 256, (count, side, side, channels), dtype=np.uint8)
         return ImageBank(pictures, torch.device(device))
 
     return SimpleNamespace(recipe=recipe, method=method, bank=bank)

@@ -13,6 +13,7 @@ from wsolbench.engine.scoremaps import score_maps  # noqa: E402
 from wsolbench.engine.seeding import stream  # noqa: E402
 from wsolbench.engine.watch import LossWatch  # noqa: E402
 from wsolbench.experiment import run  # noqa: E402
+from wsolbench.plugins import find_methods  # noqa: E402
 from wsolbench.protocols import prepare  # noqa: E402
 from wsolbench.records import read_record  # noqa: E402
 
@@ -30,9 +31,10 @@ def forbid_sync():
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("name", ["cam", "has", "adl", "inca"])
+@pytest.mark.parametrize("name", sorted(find_methods()))
 def test_the_step_loop_never_waits(make, forbid_sync, name, precision):
-    recipe, method, bank = make.recipe(precision=precision), make.method(name, "cuda"), make.bank(64, 73, "cuda")
+    recipe, method = make.recipe(precision=precision), make.method(name, "cuda")
+    bank = make.bank(64, 73, "cuda", channels=4 if method.supervision == "masks" else 3)
     device = torch.device("cuda")
     optimizer, watch = make_optimizer(method, recipe), LossWatch(first_step=1)
     labels = (torch.arange(64) % 4).to(device)
@@ -53,7 +55,7 @@ def test_the_step_loop_never_waits(make, forbid_sync, name, precision):
         step(start)
     torch.cuda.set_sync_debug_mode("default")
     watch.check()
-    assert watch.means()["cls"] > 0
+    assert any(value > 0 for value in watch.means().values())
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,8 @@ def test_everything_off_equals_adl_bit_for_bit(batch, gradients, backbone, decis
 def literal_contrast(z, config):
     """Eq. 3, or the supplement's Eq. 1, of one image's three embeddings."""
     if config.contrastive == "triplet":
-        return torch.relu((z[0] - z[1]).norm() - (z[0] - z[2]).norm() + config.margin)
+        near, far = ((((z[0] - other) ** 2).sum() + 1e-12) ** 0.5 for other in z[1:])
+        return torch.relu(near - far + config.margin)
     near, far = ((z[0] @ other / z[0].norm() / other.norm() / config.temperature).exp() for other in z[1:])
     return -torch.log(near / (near + far))
 
@@ -222,25 +223,26 @@ VARIANTS = [
 def test_the_whole_equals_a_literal_transcription_with_gradients(
     make, batch, gradients, literal_attention, settings, first
 ):
-    method = make(InCA, **({"gamma_fg": 0.9, "gamma_bg": 1.02} | settings))
+    method = make(InCA, **({"gamma_fg": 0.9, "gamma_bg": 1.02} | settings)).double()
     images, labels = batch()
+    images = images.double()
     decisions = (first, True, not first)
     for block in getattr(method, "attentions", []):  # leave the start at zero, where less is tested
         if block.out is not None:
             nn.init.normal_(block.out.weight, std=0.05)
-    exact = copy.deepcopy(method).double()
-    expected = literal_inca(exact, images.double(), labels, decisions, literal_attention)
+    exact = copy.deepcopy(method)
+    expected = literal_inca(exact, images, labels, decisions, literal_attention)
     losses = method.losses(images, labels, {"drop": torch.tensor(decisions)})
     assert list(losses.terms) == list(expected)
     assert losses.terms["ca"] > 0
     for name, term in losses.terms.items():
-        torch.testing.assert_close(term.double(), expected[name], rtol=1e-4, atol=1e-6, msg=name)
+        torch.testing.assert_close(term, expected[name], rtol=1e-9, atol=0, msg=name)
     torch.stack(list(expected.values())).sum().backward()
     wanted = {name: parameter.grad for name, parameter in exact.named_parameters()}
     for name, value in gradients(method, losses).items():
-        target = torch.zeros_like(value, dtype=torch.float64) if wanted[name] is None else wanted[name]
-        atol = 1e-3 * target.abs().max().item() + 1e-6
-        torch.testing.assert_close(value.double(), target, rtol=0, atol=atol, msg=lambda text, n=name: f"{n}: {text}")
+        target = torch.zeros_like(value) if wanted[name] is None else wanted[name]
+        atol = 1e-8 * target.abs().max().item() + 1e-12
+        torch.testing.assert_close(value, target, rtol=0, atol=atol, msg=lambda text, n=name: f"{n}: {text}")
 
 
 @pytest.mark.parametrize("attention", ["residual", "literal", "channel-mean"])

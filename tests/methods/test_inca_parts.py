@@ -82,6 +82,14 @@ def test_consistency_by_hand():
     assert gradients[2] is None  # the reference is a constant
 
 
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_the_gradient_of_the_consistency(reduction):
+    generator = torch.Generator().manual_seed(0)
+    early = torch.randn(2, 1, 4, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    last = torch.randn(2, 1, 2, 2, generator=generator, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda a: foreground_consistency_loss([a, last], reduction), (early,))
+
+
 def test_a_smaller_reference_is_resized_bilinearly():
     reference = torch.tensor([[[[0.0, 4.0], [8.0, 12.0]]]])
     # half-pixel centres: weights 1, 3/4, 1/4, 0 of the left (upper) neighbour

@@ -44,13 +44,13 @@ BACKBONES: dict[str, BackboneEntry] = {
         "wsolbench.backbones.resnet:resnet50",
         (16, 8, 4),
         "ResNet50_Weights.IMAGENET1K_V1",
-        "ResNet50, stride 16 or 8",
+        "ResNet50, stride 16, 8 or 4",
     ),
     "resnet18": BackboneEntry(
         "wsolbench.backbones.resnet:resnet18",
         (16, 8, 4),
         "ResNet18_Weights.IMAGENET1K_V1",
-        "ResNet18, for small machines",
+        "ResNet18, for small machines, stride 16, 8 or 4",
     ),
     "resnet-tiny": BackboneEntry(
         "wsolbench.backbones.resnet:resnet_tiny",

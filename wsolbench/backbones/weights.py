@@ -59,14 +59,36 @@ def load_weights(network: Network, source: str, backbone: str) -> None:
     try:
         network.backbone.load_state_dict(trunk, strict=True)
     except RuntimeError as error:
-        detail = " ".join(str(error).split())[:400]
-        raise UserError(f"--weights {source} does not fit {backbone}: {detail}") from error
+        raise UserError(
+            f"--weights {source} does not fit {backbone}: {_misfit(network.backbone.state_dict(), trunk)}; give a file "
+            "of this backbone with torchvision's keys, no prefix before them"
+        ) from error
     fc = {name: state.get(f"fc.{name}") for name in ("weight", "bias")}
     own = getattr(network.head, "fc", None)
     fits = own is not None and fc["weight"] is not None and fc["weight"].shape == own.weight.shape
     if own is not None and fits and fc["bias"] is not None:
         own.load_state_dict(fc)
     network.pretrained = frozenset(f"backbone.{name}" for name, _ in network.backbone.named_parameters())
+
+
+def _misfit(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:
+    """Say which keys of two state dicts differ, with an example of each kind.
+
+    >>> _misfit({"a": torch.ones(2), "b": torch.ones(1), "c": torch.ones(1)}, {"a": torch.ones(3)})
+    "Missing: 'b' and 1 more. Other shape: 'a' (3,) instead of (2,)"
+    """
+    both = [key for key in ours if key in theirs]
+    kinds = {
+        "Missing": [f"'{key}'" for key in ours if key not in theirs],
+        "Unexpected": [f"'{key}'" for key in theirs if key not in ours],
+        "Other shape": [
+            f"'{key}' {tuple(theirs[key].shape)} instead of {tuple(ours[key].shape)}"
+            for key in both
+            if theirs[key].shape != ours[key].shape
+        ],
+    }
+    texts = {kind: keys[0] + (f" and {len(keys) - 1} more" if keys[1:] else "") for kind, keys in kinds.items() if keys}
+    return ". ".join(f"{kind}: {text}" for kind, text in texts.items())
 
 
 def _torchvision_name(backbone: str) -> str:

@@ -4,6 +4,7 @@ Exit status 0: done; 1: the run failed; 2: the user's input was wrong. A traceba
 """
 
 import sys
+import traceback
 
 import typer
 
@@ -59,6 +60,14 @@ def main() -> None:
         sys.exit(2 if isinstance(error, UserError) else 1)
 
 
+def _plugin_line(error: Exception) -> str:
+    """Return file and line of the last frame of an error that lies in a local method file; empty if none does."""
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if frame.f_globals.get("__name__", "").startswith("wsolbench_plugin_"):  # as plugins names its imports
+            return f"{frame.f_code.co_filename}:{line}"
+    return ""
+
+
 def describe(error: Exception) -> str:
     """Return one sentence on what went wrong."""
     if isinstance(error, (UserError, RunError, SealedError)):
@@ -68,4 +77,7 @@ def describe(error: Exception) -> str:
     if type(error).__name__ == "OutOfMemoryError":
         return "the device is out of memory; use a smaller batch (--set batch_size=N) or image (--image-size S)"
     first = str(error).splitlines()[0] if str(error) else ""
+    if line := _plugin_line(error):
+        kind = type(error).__name__
+        return f"the plugin raised {kind} at {line}: {first} (--debug shows more; so does wsolbench check-method FILE)"
     return f"unexpected {type(error).__name__}: {first} (--debug shows where; please report it)"

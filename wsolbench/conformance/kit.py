@@ -76,8 +76,10 @@ class Check:
                 self.function(self.subject)
         except (CheckFailure, SkipTest):
             raise
-        except Exception as error:
-            raise self.subject.crash("the method runs here without an exception", error) from error
+        except (Exception, SystemExit) as error:
+            with _own_randomness():
+                failure = self.subject.wrong_return()
+            raise failure or self.subject.crash("the method runs here without an exception", error) from error
 
 
 def checks(method: str | Path | type[Method[Any]], backbone: str = "all") -> list[Check]:

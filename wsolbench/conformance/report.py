@@ -45,10 +45,18 @@ def run_check(check: Check) -> Outcome:
     return Outcome(name=check.name, status=status, seconds=time.monotonic() - started, detail=detail)
 
 
+def _names(names: list[str]) -> str:
+    """Write the first name, and how many more there are."""
+    return names[0] + (f" and {len(names) - 1} more" if names[1:] else "")
+
+
 def summary(method: str, outcomes: list[Outcome]) -> str:
-    """Write what failed, each with its three sentences, and the counts."""
+    """Write what failed, each with its three sentences, and the counts; the same sentences are written once."""
     failed = [outcome for outcome in outcomes if outcome.status == "FAILED"]
-    lines = [f"\n{outcome.name}\n  {outcome.detail.replace(chr(10), chr(10) + '  ')}" for outcome in failed]
+    alike: dict[str, list[str]] = {}  # one mistake may fail many checks in the same words
+    for outcome in failed:
+        alike.setdefault(outcome.detail, []).append(outcome.name)
+    lines = [f"\n{_names(names)}\n  {detail.replace(chr(10), chr(10) + '  ')}" for detail, names in alike.items()]
     counts = {status: sum(outcome.status == status for outcome in outcomes) for status in ("passed", "skipped")}
     seconds = sum(outcome.seconds for outcome in outcomes)
     verdict = f"{len(failed)} of {len(outcomes)} checks failed" if failed else "conforms"

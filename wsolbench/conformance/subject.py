@@ -105,12 +105,37 @@ class Subject:
         """
         return CheckFailure(expected, seen, self.where(part))
 
-    def crash(self, expected: str, error: Exception) -> CheckFailure:
+    def crash(self, expected: str, error: BaseException) -> CheckFailure:
         """Build the error of a check in which an exception was raised; the line in the method's own file is named."""
         frames = traceback.extract_tb(error.__traceback__)
-        last = ([frame for frame in frames if frame.filename == self.file] or frames)[-1]
+        own = [frame for frame in frames if frame.filename == self.file]
+        last = (own or frames)[-1]
         where = f"{last.filename}:{last.lineno}, in {last.name}: {last.line}"
+        if self.file and not own:
+            where = f"{self.file}, {self.kind.__name__}; raised at {where}"
         return CheckFailure(expected, f"{type(error).__name__}: {headline(error)}", where)
+
+    def wrong_return(self) -> CheckFailure | None:
+        """Return the error of a part that gives something of another kind, which shows later and elsewhere.
+
+        Asked only once something was raised; None if every part gives what it should, or raises itself.
+        """
+        wanted = {
+            "draw": (Mapping, "a dict of tensors by name, {} if it draws nothing"),
+            "losses": (Losses, "Losses(terms={name: tensor})"),
+            "predict": (Prediction, "Prediction(logits=..., maps=...)"),
+        }
+        try:
+            method = self.build()
+            images, labels = self.batch()
+            draws = self.draw(method, images)
+            given = {"draw": draws, "losses": method(images, labels, draws), "predict": predict(method, images, labels)}
+        except (Exception, SystemExit):
+            return None
+        for part, (kind, words) in wanted.items():
+            if not isinstance(given[part], kind):
+                return self.failure(f"{part} returns {words}", f"it returned {type(given[part]).__name__}", part)
+        return None
 
     @property
     def file(self) -> str:
@@ -134,7 +159,7 @@ class Subject:
             return name
 
 
-def headline(error: Exception) -> str:
+def headline(error: BaseException) -> str:
     """Return the first line of an error's message that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else "(no message)"

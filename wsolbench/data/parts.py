@@ -145,7 +145,7 @@ def open_parts(
         options={name: value for name, value in values.items() if value != getattr(standard, name)},
         class_names=tuple(str(part_look(label)) for label in range(classes)),
         image_size=size,
-        defaults={"epochs": 5, "lr": 0.1, "lr_decay_every": 2, "feature_map": 4},
+        defaults={"epochs": 5, "lr": 0.02, "lr_decay_every": 2, "feature_map": 4},
         recipe=recipe,
     )
 

@@ -40,7 +40,7 @@ def draw_views(method: Method[Any], division: Division, side: int, path: Path, i
     with torch.no_grad():
         views = method.eval().views(normalize(pictures), labels, draws)
     shown = {name: _as_arrays(view) for name, view in views.items()}
-    figure = Figure(figsize=(1.6 * (len(shown) + 1), 1.65 * len(chosen) + 0.75), dpi=110, layout="constrained")
+    figure = Figure(figsize=(1.6 * (len(shown) + 1), 1.65 * len(chosen) + 0.75), dpi=90, layout="constrained")
     FigureCanvasAgg(figure)
     grid: Any = figure.subplots(len(chosen), len(shown) + 1, squeeze=False)
     for row, axes in enumerate(grid):
@@ -50,7 +50,7 @@ def draw_views(method: Method[Any], division: Division, side: int, path: Path, i
         for cell, values in zip(axes[1:], shown.values(), strict=True):
             _show(cell, picture, values[row])
     for cell, name in zip(grid[0], ("image", *shown), strict=True):
-        cell.set_title(name, fontsize=8)
+        cell.set_title("\n".join(name.rsplit(" ", 1)) if len(name) > 14 else name, fontsize=8)
     for cell in grid.flat:
         cell.set(xticks=[], yticks=[])
     figure.suptitle(
