@@ -40,8 +40,11 @@ def test_a_record_of_its_own(cli, copied, tmp_path, name):
     assert f"extractor: name={name}, point=layer4.1" in out
     assert cli("explain", record.run_id).status == 0
     # The maps that were scored are kept as those of a run, and they are not the run's own.
-    kept = {each.run_id: np.load(copied.folder / "runs" / each.run_id / "test.npz") for each in (run, record)}
-    plain, own = kept[run.run_id], kept[record.run_id]
+    kept = []
+    for each in (run, record):
+        with np.load(copied.folder / "runs" / each.run_id / "test.npz") as arrays:
+            kept.append(dict(arrays))
+    plain, own = kept
     assert own["ids"].tolist() == plain["ids"].tolist()
     np.testing.assert_allclose(own["logits"], plain["logits"], atol=1e-5)
     assert own["maps"].min() >= 0

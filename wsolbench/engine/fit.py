@@ -79,7 +79,10 @@ def fit(
     """
     epoch_images = len(images) if epoch_images is None else epoch_images
     if epoch_images < recipe.batch_size:
-        raise UserError(f"train-weaksup has {epoch_images} images, fewer than one batch of {recipe.batch_size}")
+        raise UserError(
+            f"train-weaksup has {epoch_images} images, fewer than one batch of {recipe.batch_size}; take more images "
+            "or a smaller batch (--set batch_size=N)"
+        )
     device = next(method.parameters()).device
     optimizer = make_optimizer(method, recipe)
     checkpoint = run_dir / "last.pt"

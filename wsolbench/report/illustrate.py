@@ -1,6 +1,7 @@
 """A figure of what a method does to its training images: hidden cells, pasted boxes, attentions, masks, guidance."""
 
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from wsolbench.report.qualitative import first_of_each_class
 from wsolbench.supervision import Division, with_masks
 
 Array = npt.NDArray[np.float32]
+
+CHARACTERS_PER_INCH = 14
+"""Of the title's 8 points."""
 
 
 def draw_views(method: Method[Any], division: Division, side: int, path: Path, images: int = 4, seed: int = 0) -> Path:
@@ -40,7 +44,10 @@ def draw_views(method: Method[Any], division: Division, side: int, path: Path, i
     with torch.no_grad():
         views = method.eval().views(normalize(pictures), labels, draws)
     shown = {name: _as_arrays(view) for name, view in views.items()}
-    figure = Figure(figsize=(1.6 * (len(shown) + 1), 1.65 * len(chosen) + 0.75), dpi=90, layout="constrained")
+    width = 1.6 * (len(shown) + 1)
+    title = _title(method.paper, width)
+    height = 1.65 * len(chosen) + 0.45 + 0.15 * len(title.splitlines())
+    figure = Figure(figsize=(width, height), dpi=90, layout="constrained")
     FigureCanvasAgg(figure)
     grid: Any = figure.subplots(len(chosen), len(shown) + 1, squeeze=False)
     for row, axes in enumerate(grid):
@@ -53,13 +60,20 @@ def draw_views(method: Method[Any], division: Division, side: int, path: Path, i
         cell.set_title("\n".join(name.rsplit(" ", 1)) if len(name) > 14 else name, fontsize=8)
     for cell in grid.flat:
         cell.set(xticks=[], yticks=[])
-    figure.suptitle(
-        f"{method.paper}\nmaps: dark low, bright high; those within 0 to 1 on that scale, others on their own",
-        fontsize=8,
-    )
+    figure.suptitle(title, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
     return path
+
+
+def _title(paper: str, width: float) -> str:
+    """Return the paper and the legend, broken into lines that fit a figure of a width in inches.
+
+    >>> _title("Authors, A Title of Words, Venue 2020", 2.0).splitlines()[:2]
+    ['Authors, A Title of Words,', 'Venue 2020']
+    """
+    legend = "maps: dark low, bright high; those within 0 to 1 on that scale, others on their own"
+    return "\n".join(fill(text, round(CHARACTERS_PER_INCH * width)) for text in (paper, legend))
 
 
 def _pictures(division: Division, chosen: list[int], side: int) -> Tensor:
