@@ -78,11 +78,7 @@ def fit(
         UserError: fewer images than one batch, or a foreign or damaged checkpoint.
     """
     epoch_images = len(images) if epoch_images is None else epoch_images
-    if epoch_images < recipe.batch_size:
-        raise UserError(
-            f"train-weaksup has {epoch_images} images, fewer than one batch of {recipe.batch_size}; take more images "
-            "or a smaller batch (--set batch_size=N)"
-        )
+    _refuse_less_than_a_batch(epoch_images, recipe.batch_size)
     device = next(method.parameters()).device
     optimizer = make_optimizer(method, recipe)
     checkpoint = run_dir / "last.pt"
@@ -258,6 +254,15 @@ def recalibrate_batch_norm(network: nn.Module, images: ImageBank, recipe: Recipe
             network(augment(images.batch(indices), crops, recipe.image_size)[:, :3])  # a mask is not for the network
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
+
+
+def _refuse_less_than_a_batch(epoch_images: int, batch_size: int) -> None:
+    """Raise UserError if an epoch would have no step."""
+    if epoch_images < batch_size:
+        raise UserError(
+            f"train-weaksup has {epoch_images} images, fewer than one batch of {batch_size}; take more images or a "
+            "smaller batch (--set batch_size=N)"
+        )
 
 
 def _resume(
