@@ -3,6 +3,7 @@
 if __name__ != "wsolbench.protocols":  # a second import under a bare name would duplicate every class
     raise ImportError("import 'wsolbench.protocols', not the bare folder 'protocols'")
 
+from wsolbench.protocols.accumulators import BoxAccumulator, PixelAccumulator
 from wsolbench.protocols.box_metrics import (
     CRITERIA,
     THRESHOLDS,
@@ -12,41 +13,135 @@ from wsolbench.protocols.box_metrics import (
     concatenate,
     levels,
 )
-from wsolbench.protocols.boxes import boxes_at, iou, level_hits, level_hits_batch, level_ious, scale_boxes
-from wsolbench.protocols.classification import label_ranks
-from wsolbench.protocols.metrics import Scores, SplitScores, between, box_cover, score
+from wsolbench.protocols.boxes import (
+    boxes_at,
+    iou,
+    level_hits,
+    level_hits_batch,
+    level_hits_both,
+    level_ious,
+    scale_boxes,
+)
+from wsolbench.protocols.classification import label_ranks, listed_ranks
+from wsolbench.protocols.cover import between, box_cover
+from wsolbench.protocols.metrics import (
+    TOP,
+    BoxCounts,
+    Scores,
+    SplitScores,
+    box_counts,
+    box_hits,
+    score,
+    score_counts,
+    score_pixels,
+)
+from wsolbench.protocols.normalization import (
+    AS_GIVEN,
+    MIN_MAX,
+    NORMALIZATIONS,
+    PERCENTILES,
+    Normalization,
+    UnitMaps,
+    best_percentile,
+    ivr,
+    max_only,
+    pas,
+    prepare_normalized,
+    unit_maps,
+    unit_maps_by_percentile,
+)
 from wsolbench.protocols.null_rows import ceiling_map, center_map, full_image_map
+from wsolbench.protocols.pixels import PixelCounts, average_precision, pixel_counts, resize_nearest
+from wsolbench.protocols.resampling import (
+    RESAMPLED,
+    Curve,
+    Metric,
+    Replicates,
+    Resampling,
+    replicate,
+    resample_images,
+)
 from wsolbench.protocols.scoremap import ScoreMaps, bicubic_taps, min_max, prepare, quantize, resize_bicubic
+from wsolbench.protocols.statistics import (
+    SEEDS_FOR_A_CLAIM,
+    Difference,
+    basic_interval,
+    compare_checkpoints,
+    compare_methods,
+    holm,
+    rank_intervals,
+)
 from wsolbench.protocols.version import PROTOCOL_VERSION
 
 __all__ = [
+    "AS_GIVEN",
     "CRITERIA",
+    "MIN_MAX",
+    "NORMALIZATIONS",
+    "PERCENTILES",
     "PROTOCOL_VERSION",
+    "RESAMPLED",
+    "SEEDS_FOR_A_CLAIM",
     "THRESHOLDS",
+    "TOP",
+    "BoxAccumulator",
+    "BoxCounts",
     "BoxHits",
+    "Curve",
+    "Difference",
+    "Metric",
+    "Normalization",
+    "PixelAccumulator",
+    "PixelCounts",
+    "Replicates",
+    "Resampling",
     "ScoreMaps",
     "Scores",
     "SplitScores",
+    "UnitMaps",
+    "average_precision",
+    "basic_interval",
+    "best_percentile",
     "best_threshold",
     "between",
     "bicubic_taps",
     "box_accuracy_counts",
+    "box_counts",
     "box_cover",
+    "box_hits",
     "boxes_at",
     "ceiling_map",
     "center_map",
+    "compare_checkpoints",
+    "compare_methods",
     "concatenate",
     "full_image_map",
+    "holm",
     "iou",
+    "ivr",
     "label_ranks",
     "level_hits",
     "level_hits_batch",
+    "level_hits_both",
     "level_ious",
     "levels",
+    "listed_ranks",
+    "max_only",
     "min_max",
+    "pas",
+    "pixel_counts",
     "prepare",
+    "prepare_normalized",
     "quantize",
+    "rank_intervals",
+    "replicate",
+    "resample_images",
     "resize_bicubic",
+    "resize_nearest",
     "scale_boxes",
     "score",
+    "score_counts",
+    "score_pixels",
+    "unit_maps",
+    "unit_maps_by_percentile",
 ]

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from wsolbench.protocols.component_tree import LEVELS, best_ious
+from wsolbench.protocols.largest_contour import largest_ious
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -117,7 +118,7 @@ def level_ious(score_map: Bytes, boxes: npt.NDArray[np.integer]) -> Floats:
     Raises:
         ValueError: the input is malformed.
     """
-    best: Floats = _batch_ious(score_map[None], boxes, np.array([0, len(boxes)]), threads=1)[0]
+    best: Floats = _batch_ious(score_map[None], boxes, np.array([0, len(boxes)]), threads=1)[0, 0]
     return best
 
 
@@ -167,7 +168,42 @@ def level_hits_batch(
     Raises:
         ValueError: the input is malformed.
     """
-    return _decide(_batch_ious(score_maps, boxes, offsets, threads), criteria)
+    return _decide(_batch_ious(score_maps, boxes, offsets, threads)[0], criteria)
+
+
+def level_hits_both(
+    score_maps: Bytes,
+    boxes: npt.NDArray[np.integer],
+    offsets: npt.NDArray[np.integer],
+    criteria: Sequence[float] | Floats,
+    threads: int = 1,
+) -> tuple[Bools, Bools]:
+    """Do :func:`level_hits_batch` by both rules: all contours (V2) and the largest contour only (V1).
+
+    The largest contour of a level is the outer border with the largest polygon area, through pixel centres; of equal
+    ones it is the one whose first pixel in raster order comes last.
+
+    Args:
+        score_maps: uint8 (N, H, W).
+        boxes: int (M, 4), the ground truth at the maps' size.
+        offsets: int (N + 1,); image i has the boxes ``boxes[offsets[i]:offsets[i + 1]]``, at least one.
+        criteria: D IoU criteria, fractions.
+        threads: number of threads that share the work.
+
+    Returns:
+        The decisions of all contours and those of the largest, each bool (N, D, 256).
+
+    Raises:
+        ValueError: the input is malformed.
+
+    >>> two = np.zeros((1, 6, 9), dtype=np.uint8)
+    >>> two[0, 1:3, 1:3], two[0, 1:5, 5:8] = 9, 7
+    >>> both = level_hits_both(two, np.array([[1, 1, 3, 3]]), np.array([0, 1]), [1.0])
+    >>> [hits[0, 0, [0, 6, 7, 8, 9]].astype(int).tolist() for hits in both]
+    [[1, 1, 1, 1, 0], [0, 0, 1, 1, 0]]
+    """
+    best = _batch_ious(score_maps, boxes, offsets, threads, largest=True)
+    return _decide(best[0], criteria), _decide(best[1], criteria)
 
 
 def _decide(best: Floats, criteria: Sequence[float] | Floats) -> Bools:
@@ -177,18 +213,24 @@ def _decide(best: Floats, criteria: Sequence[float] | Floats) -> Bools:
 
 
 def _batch_ious(
-    score_maps: Bytes, boxes: npt.NDArray[np.integer], offsets: npt.NDArray[np.integer], threads: int
+    score_maps: Bytes,
+    boxes: npt.NDArray[np.integer],
+    offsets: npt.NDArray[np.integer],
+    threads: int,
+    largest: bool = False,
 ) -> Floats:
-    """Return the best IoU per map and level, float64 (N, 256)."""
+    """Return the best IoU per map and level, float64 (1, N, 256): of all contours; (2, N, 256): and of the largest."""
     _check(score_maps, boxes, offsets)
     maps = np.ascontiguousarray(score_maps)
     truth = np.ascontiguousarray(boxes, dtype=np.int64)
     starts = np.ascontiguousarray(offsets, dtype=np.int64)
-    best = np.empty((len(maps), LEVELS))
+    best = np.empty((2 if largest else 1, len(maps), LEVELS))
     cuts = np.linspace(0, len(maps), max(threads, 1) + 1).astype(int)
 
     def work(first: int, last: int) -> None:
-        best_ious(maps[first:last], truth, starts[first : last + 1], best[first:last])
+        best_ious(maps[first:last], truth, starts[first : last + 1], best[0, first:last])
+        if largest:
+            largest_ious(maps[first:last], truth, starts[first : last + 1], best[1, first:last])
 
     if threads <= 1:
         work(0, len(maps))

@@ -1,4 +1,6 @@
-"""Where an image's label stands among its logits, for Top-k."""
+"""Where an image's label stands among its logits, or in a list of predicted labels, for Top-k."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -34,3 +36,30 @@ def label_ranks(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer
     before = np.arange(classes) < labels[:, None]
     ranks: npt.NDArray[np.int64] = ((logits > own) | ((logits == own) & before)).sum(axis=1, dtype=np.int64)
     return ranks
+
+
+def listed_ranks(listed: Sequence[Sequence[int]], labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """Return each label's place in its image's list of predicted labels, 0 for the first.
+
+    Args:
+        listed: for each of N images its predicted labels, best first, at least one. Only the first L of each count, L
+            the length of the shortest list.
+        labels: int (N,).
+
+    Returns:
+        int64 (N,), L where the label is not among the L; so the ranks decide Top-k for k <= L.
+
+    Raises:
+        ValueError: the lengths do not fit, or a list is empty or names a label twice; the image is named.
+
+    >>> listed_ranks([[3, 1], [2, 0, 5]], np.array([1, 5])).tolist()
+    [1, 2]
+    """
+    if labels.shape != (len(listed),):
+        raise ValueError(f"{len(listed)} lists of labels and labels {labels.shape} do not fit; expected as many")
+    wrong = [i for i, names in enumerate(listed) if not names or len(set(names)) < len(names)]
+    if wrong:
+        raise ValueError(f"image {wrong[0]} has the list {list(listed[wrong[0]])}; expected different labels")
+    shortest = min(map(len, listed), default=0)
+    pairs = [(list(names[:shortest]), int(label)) for names, label in zip(listed, labels, strict=True)]
+    return np.array([names.index(label) if label in names else shortest for names, label in pairs], dtype=np.int64)

@@ -151,6 +151,29 @@ def quantize(maps: npt.NDArray[np.floating]) -> Bytes:
     return np.floor(255 * values).astype(np.uint8)
 
 
+def inspect(raw: npt.NDArray[np.floating]) -> tuple[Floats, Bools, Bools]:
+    """Return raw maps as float64, and which of them carry no information.
+
+    Args:
+        raw: float (N, h, w).
+
+    Returns:
+        float64 (N, h, w); bool (N,), maps with NaN; bool (N,), maps with one value everywhere.
+
+    Raises:
+        ValueError: ``raw`` is not (N, h, w), or a map contains infinity; its index is named.
+    """
+    values = np.ascontiguousarray(raw, dtype=np.float64)
+    if values.ndim != 3 or 0 in values.shape[1:]:
+        raise ValueError(f"raw maps have shape {values.shape}; expected (N, h, w), no length 0")
+    infinite = np.flatnonzero((np.abs(values) > LARGEST).any(axis=(1, 2)))
+    if infinite.size:
+        raise ValueError(f"score map {infinite[0]} contains infinity; expected values within +-{LARGEST:g}")
+    low, high = values.min(axis=(1, 2)), values.max(axis=(1, 2))  # NaN if the map has one
+    # Constant on the raw map: rounding in the resize would turn it into noise that min-max then blows up to [0, 1].
+    return values, np.isnan(low), np.equal(low, high)
+
+
 def prepare(raw: npt.NDArray[np.floating], size: tuple[int, int]) -> ScoreMaps:
     """Turn raw maps into score maps: resize, min-max, quantise.
 
@@ -169,18 +192,9 @@ def prepare(raw: npt.NDArray[np.floating], size: tuple[int, int]) -> ScoreMaps:
     >>> prepare(np.array([[[0.0, 1.0], [2.0, 4.0]], [[5.0, 5.0], [5.0, 5.0]]]), (2, 2)).maps.tolist()
     [[[0, 63], [127, 255]], [[0, 0], [0, 0]]]
     """
-    values = np.ascontiguousarray(raw, dtype=np.float64)
-    if values.ndim != 3:
-        raise ValueError(f"raw maps have shape {values.shape}; expected (N, h, w)")
+    values, invalid, constant = inspect(raw)
     columns = bicubic_taps(values.shape[2], size[1])
     rows = bicubic_taps(values.shape[1], size[0])
-    infinite = np.flatnonzero((np.abs(values) > LARGEST).any(axis=(1, 2)))
-    if infinite.size:
-        raise ValueError(f"score map {infinite[0]} contains infinity; expected values within +-{LARGEST:g}")
-    low, high = values.min(axis=(1, 2)), values.max(axis=(1, 2))  # NaN if the map has one
-    invalid: Bools = np.isnan(low)
-    # On the raw map: rounding in the resize would turn a constant into noise that min-max then blows up to [0, 1].
-    constant: Bools = low == high
     maps = np.zeros((len(values), *size), dtype=np.uint8)
     _resize_stretch_quantize(values, invalid | constant, *columns, *rows, maps, constant)
     return ScoreMaps(maps=maps, constant=constant, invalid=invalid)

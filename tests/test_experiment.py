@@ -115,7 +115,7 @@ OTHER = {
     "backbone": None,  # has an option of its own, below
     "weights": None,
     "precision": None,
-    "normalization": None,  # a single value so far
+    "normalization": "ivr",
     "world_size": None,
     "feature_map": "8",
     "image_size": "32",
@@ -189,7 +189,8 @@ def test_the_record(finished):
     assert [row["lr"] for row in record.history] == [make_plan(finished.request).recipe.lr] * 2
     kinds = ("constant_maps", "invalid_maps", "invalid_logits")
     assert record.counts == {f"{kind}_{split}": 0 for kind in kinds for split in SPLITS}
-    assert record.absent == {}
+    assert record.absent == {"pxap": "the split has boxes, no masks"}
+    assert record.percentile is None
     assert record.provenance.train_images_per_s > 0
     assert record.provenance.wall_s > 0
     assert set(record.provenance.versions) >= {"wsolbench", "python", "torch", "numpy", "numba"}
@@ -210,7 +211,7 @@ def test_metrics_follow_from_the_kept_raw_maps_and_logits(finished):
             maxima = prepare(kept["maps"], (64, 64)).maps.max(axis=(1, 2))
         assert hits[f"{split}/ranks"].tolist() == ranks.tolist()
         assert hits[f"{split}/maxima"].tolist() == maxima.tolist()
-        arrays = {name: hits[f"{split}/{name}"] for name in ("packed", "maxima", "criteria")}
+        arrays = {name: hits[f"{split}/{name}"] for name in ("packed", "maxima", "criteria", "largest")}
         scores[split] = SplitScores(hits=BoxHits.from_arrays(arrays), ranks=ranks, num_classes=8)
     again = score(scores["test"], scores["train-fullsup"])
     assert again.metrics == finished.record.metrics
@@ -220,11 +221,11 @@ def test_metrics_follow_from_the_kept_raw_maps_and_logits(finished):
 def test_saved_maps_score_the_same_in_evaluate(finished):
     plan = make_plan(finished.request)
     sources = [
-        MapSource(folder=finished.maps / split, annotations=plan.dataset.annotations(split), side=64)
+        MapSource(maps=finished.maps / split, annotations=plan.dataset.annotations(split), side=64)
         for split in ("test", "train-fullsup")
     ]
     scores = evaluate(*sources, quiet=True).scores
-    assert len(scores.metrics) == 10  # gt_known and V2 with its three criteria, oracle and frozen
+    assert len(scores.metrics) == 13  # gt_known, V1 and V2 with its three criteria, oracle and frozen; gt_known_at_0.2
     assert scores.metrics == {name: finished.record.metrics[name] for name in scores.metrics}
     assert scores.thresholds == {name: finished.record.thresholds[name] for name in scores.thresholds}
 

@@ -155,7 +155,7 @@ def test_scores(oracle, tmp_path):
             ious = oracle.ious_by_level(score_map, (box * 64 // 100)[None])
             curve += ious[(np.arange(0, 1, 0.001) * 255).astype(int)] >= np.array([[0.3], [0.5], [0.7]])
         counts[name] = curve
-        sources[name] = MapSource(folder=tmp_path / name, annotations=annotations, side=64)
+        sources[name] = MapSource(maps=tmp_path / name, annotations=annotations, side=64)
     chosen = counts["train-fullsup"].argmax(axis=1)
     assert counts["test"].max(axis=1).tolist() == GOLDEN["scores"]["hits"]
     assert [int(counts["test"][k, t]) for k, t in enumerate(chosen)] == GOLDEN["scores"]["hits_fullsup"]

@@ -183,7 +183,7 @@ def test_a_slice_without_fullsup_images_has_the_oracles_only(make_dataset):
 @pytest.mark.parametrize("empty", [None, "test", "train-fullsup"])
 def test_where_nothing_was_classified_the_classification_keys_say_so(make_dataset, empty):
     whole, part = empty_in(empty, make_dataset)
-    keys = {f"top{k}_{what}" for k in (1, 5) for what in ("cls", "loc", "loc_fullsup")}
+    keys = {f"top{k}_{what}" for k in (1, 5) for what in ("cls", "loc", "loc_fullsup")} | {"top1_loc_at_0.2"}
     for scores in (whole, part):
         assert {key for key, reason in scores.absent.items() if reason == "it does not classify"} == keys
         assert not keys & scores.metrics.keys()

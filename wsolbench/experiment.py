@@ -3,7 +3,7 @@
 Resolve what decides the numbers, name the run by it, train, score, write. Everything a run does is here in order.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -27,19 +27,19 @@ from wsolbench.engine.device import (
     resolve_device,
     resolve_precision,
 )
-from wsolbench.engine.fit import fit
+from wsolbench.engine.fit import Fitted, fit
 from wsolbench.engine.seeding import derive_seed
 from wsolbench.errors import UserError, unknown_name
 from wsolbench.files import refuse_unwritable
 from wsolbench.method import Method, Preset
 from wsolbench.network import build_network
 from wsolbench.null_rows import write_null_rows
-from wsolbench.outcome import SCORED, hit_arrays, keep_outputs, make_record, refuse_damaged, score_split
+from wsolbench.outcome import SCORED, Scored, hit_arrays, keep_outputs, make_record, refuse_damaged, score_splits
 from wsolbench.plugins import load_method, method_entry
 from wsolbench.protocols import PROTOCOL_VERSION
 from wsolbench.provenance import Clock, join_sessions, provenance
 from wsolbench.recipe import Recipe
-from wsolbench.record_schema import identity_hash
+from wsolbench.record_schema import Provenance, identity_hash
 from wsolbench.records import record_path, write_hits, write_record
 from wsolbench.request import Request, option_name
 from wsolbench.supervision import Division, divide, with_masks
@@ -117,6 +117,58 @@ def run(request: Request) -> Path:
 
 def _run(plan: Plan, request: Request, clock: Clock, run_dir: Path) -> None:
     """Train, score and record."""
+    done = train_and_score(plan, request, clock, run_dir)
+    _keep(done.method, plan, run_dir)
+    keep_outputs(plan.division, done.splits, run_dir)
+    record = make_record(plan.identity, plan.division, done.splits, done.origin, done.fitted.history)
+    write_null_rows(
+        plan.dataset,
+        plan.recipe.image_size,
+        record.map_size,
+        request.results,
+        done.origin.command,
+        done.clock.code,
+        plan.recipe.normalization,
+    )
+    write_hits(record_path(plan.identity, request.results).with_suffix(".npz"), **hit_arrays(done.splits))
+    write_record(record, request.results)
+    forget_session(run_dir)  # model.pt has the weights, and nothing is left to resume
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """What training and scoring give.
+
+    Attributes:
+        method: trained.
+        splits: each split that was asked for, scored.
+        fitted: history and speed.
+        origin: where it comes from.
+        clock: of this session, with the code of all of them.
+    """
+
+    method: Method[Any]
+    splits: Scored
+    fitted: Fitted
+    origin: Provenance
+    clock: Clock
+
+
+def train_and_score(
+    plan: Plan, request: Request, clock: Clock, run_dir: Path, scored: Sequence[SplitName] = SCORED
+) -> Trained:
+    """Train a method, from its last checkpoint if there is one, and score it.
+
+    Args:
+        plan: what to train.
+        request: where files are, and whether to resume.
+        clock: made at the start.
+        run_dir: folder of the checkpoint.
+        scored: the splits to score; of others neither pictures nor boxes are opened.
+
+    Raises:
+        RunError: training or scoring failed.
+    """
     refuse_unwritable("--results", request.results)
     if not request.resume:
         (run_dir / "last.pt").unlink(missing_ok=True)
@@ -124,47 +176,54 @@ def _run(plan: Plan, request: Request, clock: Clock, run_dir: Path) -> None:
     with determinism(plan.recipe.deterministic):
         method = build_method(plan)
         # All splits now: a damaged test picture should not cost a training first.
-        training, banks = _training_bank(plan, request), scoring_banks(plan, request.cache, request.quiet)
+        training, banks = _training_bank(plan, request), scoring_banks(plan, request.cache, request.quiet, scored)
         clock = join_sessions(run_dir / "sessions.log", clock, resumed=(run_dir / "last.pt").is_file())
-        labels = torch.from_numpy(plan.division.train.labels)
         fitted = fit(
             method,
             training,
-            labels,
+            torch.from_numpy(plan.division.train.labels),
             plan.recipe,
             run_dir=run_dir,
             run_id=plan.run_id,
             epoch_images=plan.division.epoch_images,
             quiet=request.quiet,
         )
-        splits = {
-            split: score_split(method, plan.division, split, images, quiet=request.quiet)
-            for split, images in banks.items()
-        }
-    _keep(method, plan, run_dir)
-    keep_outputs(plan.division, splits, run_dir)
-    # What auto was here, it may not be elsewhere; and a preset's backbone is better said.
-    command = replace(request, backbone=plan.recipe.backbone, precision=plan.recipe.precision).command
-    origin = provenance(
+        splits = score_splits(method, plan.division, banks, plan.recipe.normalization, quiet=request.quiet)
+    origin = origin_of(plan, clock, resolved(request, plan).command, fitted)
+    return Trained(method=method, splits=splits, fitted=fitted, origin=origin, clock=clock)
+
+
+def resolved(request: Request, plan: Plan) -> Request:
+    """Say what the plan found: what auto was here, it may not be elsewhere; a preset's backbone is better said."""
+    return replace(request, backbone=plan.recipe.backbone, precision=plan.recipe.precision)
+
+
+def origin_of(plan: Plan, clock: Clock, command: str, fitted: Fitted | None) -> Provenance:
+    """Return where a record that is finished now comes from; ``fitted`` is None where training failed."""
+    return provenance(
         clock,
         command,
         device=device_name(plan.device),
-        train_images_per_s=fitted.images / fitted.seconds,
+        train_images_per_s=None if fitted is None else fitted.images / fitted.seconds,
         peak_memory_mb=peak_memory_mb(plan.device),
     )
-    record = make_record(plan.identity, plan.division, splits, origin, fitted.history)
-    write_null_rows(plan.dataset, plan.recipe.image_size, record.map_size, request.results, command, clock.code)
-    write_hits(record_path(plan.identity, request.results).with_suffix(".npz"), **hit_arrays(splits))
-    write_record(record, request.results)
-    for name in ("last.pt", "sessions.log"):  # model.pt has the weights, and nothing is left to resume
+
+
+def forget_session(run_dir: Path) -> None:
+    """Remove what a finished run would have been resumed from."""
+    for name in ("last.pt", "sessions.log"):
         (run_dir / name).unlink(missing_ok=True)
 
 
-def make_plan(request: Request) -> Plan:
+def make_plan(request: Request, splits: Sequence[SplitName] = SPLITS) -> Plan:
     """Fill in every default and name the run; trains nothing and reads no picture.
 
     What decides a setting, weakest first: the recipe's and the backbone's defaults, the dataset's, the preset's, the
     options, ``--set``. The method's configuration is the preset's or the method's default, then ``--set``.
+
+    Args:
+        request: what the user asked for.
+        splits: those whose fingerprints are part of the run's identity; tuning leaves ``test`` out.
     """
     method = load_method(request.method, request.plugins)
     preset = None if request.preset is None else named_preset(method, request.preset)
@@ -191,7 +250,7 @@ def make_plan(request: Request) -> Plan:
     recipe = override(Recipe(**chosen), of_recipe)
     config = override(start.config, of_method)
     division = divide(dataset, method.supervision)
-    identity = _identity(request, config, recipe, division, device)
+    identity = _identity(request, config, recipe, division, device, splits)
     return Plan(
         method=method,
         config=config,
@@ -239,6 +298,7 @@ def _identity(
     recipe: Recipe,
     division: Division,
     device: torch.device,
+    splits: Sequence[SplitName],
 ) -> dict[str, Any]:
     """Return everything that decides a run's numbers, as plain JSON values."""
     dataset = division.dataset
@@ -249,7 +309,7 @@ def _identity(
         "dataset": dataset.name,
         "dataset_options": dict(dataset.options),
         "recipe": as_dict(recipe),
-        "fingerprints": {split: dataset.fingerprint(split) for split in SPLITS},
+        "fingerprints": {split: dataset.fingerprint(split) for split in splits},
         "protocol": PROTOCOL_VERSION,
         "device_type": device.type,  # random numbers are drawn there, and differ from one kind of device to another
     }
@@ -283,18 +343,21 @@ def _training_bank(plan: Plan, request: Request) -> ImageBank:
     return ImageBank(pictures, plan.device)
 
 
-def scoring_banks(plan: Plan, cache: Path | None, quiet: bool) -> dict[SplitName, ImageBank]:
+def scoring_banks(
+    plan: Plan, cache: Path | None, quiet: bool, scored: Sequence[SplitName] = SCORED
+) -> dict[SplitName, ImageBank]:
     """Return the pictures that are scored at the evaluation size.
 
     Args:
         plan: of the run.
         cache: folder of the decoded images; None: the user's.
         quiet: plain progress lines.
+        scored: the splits.
     """
     side, folder = plan.recipe.image_size, cache or default_cache_dir()
     return {
         split: ImageBank(cached_images(plan.division.images(split), side, folder, quiet), plan.device)
-        for split in SCORED
+        for split in scored
     }
 
 

@@ -12,7 +12,7 @@ from wsolbench.experiment import Plan, scoring_banks
 from wsolbench.files import refuse_unwritable
 from wsolbench.method import Method
 from wsolbench.null_rows import write_null_rows
-from wsolbench.outcome import hit_arrays, keep_outputs, make_record, refuse_damaged, score_split
+from wsolbench.outcome import hit_arrays, keep_outputs, make_record, refuse_damaged, score_splits
 from wsolbench.posthoc import EXTRACTORS, extractor
 from wsolbench.provenance import Clock, provenance
 from wsolbench.record_schema import Record, identity_hash
@@ -88,10 +88,10 @@ def _extract(plan: Plan, method: Method[Any], asked: Extraction, clock: Clock, p
     reset_peak_memory(plan.device)
     predict = extractor(method, plan.identity["extractor"]["point"], EXTRACTORS[asked.extractor])
     with determinism(plan.recipe.deterministic):
-        splits = {
-            split: score_split(method, plan.division, split, images, quiet=asked.quiet, predict=predict)
-            for split, images in scoring_banks(plan, asked.cache, asked.quiet).items()
-        }
+        banks = scoring_banks(plan, asked.cache, asked.quiet)
+        splits = score_splits(
+            method, plan.division, banks, plan.recipe.normalization, quiet=asked.quiet, predict=predict
+        )
     keep_outputs(plan.division, splits, asked.results / "runs" / plan.run_id)
     origin = provenance(
         clock,
@@ -101,8 +101,8 @@ def _extract(plan: Plan, method: Method[Any], asked: Extraction, clock: Clock, p
         peak_memory_mb=peak_memory_mb(plan.device),
     )
     record = make_record(plan.identity, plan.division, splits, origin, history=[])
-    side = plan.recipe.image_size
-    write_null_rows(plan.dataset, side, record.map_size, asked.results, asked.command, clock.code)
+    side, normalization = plan.recipe.image_size, plan.recipe.normalization
+    write_null_rows(plan.dataset, side, record.map_size, asked.results, asked.command, clock.code, normalization)
     write_hits(path.with_suffix(".npz"), **hit_arrays(splits))
     write_record(record, asked.results)
 

@@ -12,6 +12,7 @@ from tabulate import tabulate
 from wsolbench.errors import UserError
 from wsolbench.files import atomic_write
 from wsolbench.leaderboard_model import V2, Key, Leaderboard, Row, Score, Section, Table, build, flatten
+from wsolbench.protocols import SEEDS_FOR_A_CLAIM
 from wsolbench.record_schema import REFERENCE_ROW
 from wsolbench.records import Record, Slice, load_records, record_files
 
@@ -38,8 +39,6 @@ __all__ = [
 ]
 
 HEADER = "<!-- generated from records by `wsolbench leaderboard --write`; do not edit -->\n"
-SEEDS_FOR_A_CLAIM = 5
-"""PROTOCOL, Statistics: no claim under S = 5."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,7 +305,8 @@ def explain(record: Record) -> str:
             lines.append(f"{name.replace('_', ' ')}: {text or '(none)'}")
     for split, count in record.images.items():
         lines.append(f"{split}: {count:,} images, fingerprint {identity['fingerprints'].get(split, 'not recorded')}")
-    lines.append("maps: {}×{}".format(*record.map_size))
+    percentile = "" if record.percentile is None else f", percentile {record.percentile}, chosen on train-fullsup"
+    lines.append("maps: {}×{}".format(*record.map_size) + percentile)
     lines.extend(f"{name.replace('_', ' ')}: {count:,}" for name, count in record.counts.items())
     lines += ["", _metric_lines(record), ""]
     lines.append(f"commit: {origin.commit or 'unknown'}{' with uncommitted changes' if origin.dirty else ''}")

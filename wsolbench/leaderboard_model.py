@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from wsolbench.protocols import MIN_MAX
 from wsolbench.record_schema import Record, Slice, canonical, identity_hash
 
 NO_BACKBONE = "none"
@@ -250,7 +251,7 @@ def _rows(records: Iterable[Record], headline: Key) -> tuple[Row, ...]:
     groups: defaultdict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
         own = {name: record.identity[name] for name in _OF_ROW if name in record.identity}
-        groups[_system(record.identity), canonical(own)].append(record)
+        groups[system_name(record.identity), canonical(own)].append(record)
     fields: defaultdict[str, dict[str, Mapping[str, str]]] = defaultdict(dict)
     for (system, own_text), members in groups.items():
         fields[system][own_text] = _fields(members[0].identity)
@@ -265,7 +266,7 @@ def _rows(records: Iterable[Record], headline: Key) -> tuple[Row, ...]:
     return tuple(sorted(rows, key=lambda row: _rank(row, headline)))
 
 
-def _system(identity: Mapping[str, Any]) -> str:
+def system_name(identity: Mapping[str, Any]) -> str:
     """Return the method's name, with the extractor's where its maps are post-hoc: ``cam + gradcam``."""
     names = [identity["method"], identity.get("extractor", {}).get("name")]
     return " + ".join(name for name in names if name)
@@ -332,6 +333,9 @@ def _sections(examples: Mapping[str, Record]) -> dict[str, Section]:
 
 def _section(record: Record, differences: Mapping[str, str]) -> Section:
     identity = record.identity
+    normalization = identity["recipe"].get("normalization", MIN_MAX.name)
+    if normalization != MIN_MAX.name:  # a variant of the protocol is named wherever it is shown
+        differences = {**differences, "normalization": normalization}
     return Section(
         key=identity_hash(_shared(record)),
         dataset=identity["dataset"],

@@ -6,6 +6,7 @@ like any other, for one dataset, evaluation size and map size.
 
 import platform
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,19 @@ import numpy.typing as npt
 
 from wsolbench.data.splits import SPLITS, Annotations, Dataset, SplitName
 from wsolbench.protocols import (
+    MIN_MAX,
     PROTOCOL_VERSION,
-    BoxHits,
+    Normalization,
     SplitScores,
     ceiling_map,
     center_map,
     full_image_map,
-    prepare,
 )
 from wsolbench.provenance import Clock, Code, provenance
 from wsolbench.record_schema import REFERENCE_ROW, Record
-from wsolbench.records import read_record, record_path, write_record
-from wsolbench.scoring import BoxScorer, scaled_boxes, score_with_slices
+from wsolbench.records import read_record, record_path, write_hits, write_record
+from wsolbench.scoring import choose_normalization, in_parts, scaled_boxes, score_raw_maps, score_with_slices
+from wsolbench.stored_hits import SCORED, score_arrays
 
 Floats = npt.NDArray[np.float64]
 Maps = Callable[[Annotations, int, tuple[int, int]], list[Floats]]
@@ -48,11 +50,16 @@ def _ceiling(annotations: Annotations, side: int, map_size: tuple[int, int]) -> 
 
 
 NULL_ROWS: dict[str, Maps] = {REFERENCE_ROW: _center, "full-image": _full_image, "ceiling": _ceiling}
-_CHUNK = 256
 
 
 def write_null_rows(
-    dataset: Dataset, side: int, map_size: tuple[int, int], results: Path, command: str, code: Code
+    dataset: Dataset,
+    side: int,
+    map_size: tuple[int, int],
+    results: Path,
+    command: str,
+    code: Code,
+    normalization: str = MIN_MAX.name,
 ) -> list[Path]:
     """Write the records of the null rows that are not there yet.
 
@@ -63,26 +70,33 @@ def write_null_rows(
         results: folder of the records.
         command: the command line that repeats it.
         code: commit and dirtiness that the calling run started with.
+        normalization: of the score maps, as the run's; each row chooses its own percentile, if there is one to choose.
 
     Returns:
-        The paths of the three records.
+        The paths of the three records; their hits lie beside them.
     """
     paths = []
-    for name, maps in NULL_ROWS.items():
+    for name in NULL_ROWS:
         identity = {
             "method": name,
             "config": {},
             "backbone": "none",
             "dataset": dataset.name,
             "dataset_options": dict(dataset.options),
-            "recipe": {"seed": 0, "image_size": side, "normalization": "min-max"},
+            "recipe": {"seed": 0, "image_size": side, "normalization": normalization},
             "map_size": list(map_size),
             "fingerprints": {split: dataset.fingerprint(split) for split in SPLITS},
             "protocol": PROTOCOL_VERSION,
         }
         path = record_path(identity, results)
         if not _usable(path):
-            write_record(_record(identity, maps, dataset, side, map_size, command, Clock(code=code)), results)
+            clock = Clock(code=code)
+            boxes = {split: dataset.annotations(split) for split in SCORED}
+            chosen = null_normalization(name, boxes["train-fullsup"], side, map_size, normalization)
+            splits = null_scores(name, boxes, side, map_size, chosen)
+            write_hits(path.with_suffix(".npz"), **score_arrays(splits))
+            record = _record(identity, splits, boxes, dataset, map_size, command, clock)
+            write_record(replace(record, percentile=chosen.percentile), results)
         paths.append(path)
     return paths
 
@@ -96,22 +110,55 @@ def _usable(path: Path) -> bool:
     return True
 
 
+def null_normalization(
+    name: str, fullsup: Annotations, side: int, map_size: tuple[int, int], normalization: str
+) -> Normalization:
+    """Return a normalisation, with its percentile chosen for a null row.
+
+    Args:
+        name: one of :data:`NULL_ROWS`.
+        fullsup: boxes of train-fullsup.
+        side: side of the evaluation size in pixels.
+        map_size: the size (h, w) of the methods' maps.
+        normalization: its name.
+    """
+    return choose_normalization(normalization, in_parts(NULL_ROWS[name](fullsup, side, map_size)), fullsup, side)
+
+
+def null_scores(
+    name: str,
+    boxes: Mapping[SplitName, Annotations],
+    side: int,
+    map_size: tuple[int, int],
+    normalization: Normalization = MIN_MAX,
+) -> dict[SplitName, SplitScores]:
+    """Score a null row.
+
+    Args:
+        name: one of :data:`NULL_ROWS`.
+        boxes: of every split to score.
+        side: side of the evaluation size in pixels.
+        map_size: the size (h, w) of the methods' maps.
+        normalization: of the score maps.
+    """
+    maps = NULL_ROWS[name]
+    return {
+        split: SplitScores(hits=score_raw_maps(maps(found, side, map_size), found, side, normalization).hits)
+        for split, found in boxes.items()
+    }
+
+
 def _record(
     identity: Mapping[str, Any],
-    maps: Maps,
+    splits: Mapping[SplitName, SplitScores],
+    boxes: Mapping[SplitName, Annotations],
     dataset: Dataset,
-    side: int,
     map_size: tuple[int, int],
     command: str,
     clock: Clock,
 ) -> Record:
-    """Score one null row."""
-    scored: tuple[SplitName, ...] = ("train-fullsup", "test")
-    boxes = {split: dataset.annotations(split) for split in scored}
-    splits = {
-        split: SplitScores(hits=_hits(maps(found, side, map_size), found, side)) for split, found in boxes.items()
-    }
-    scores, slices = score_with_slices(splits, boxes, side)
+    """Put the record of a null row together."""
+    scores, slices = score_with_slices(splits, boxes, identity["recipe"]["image_size"])
     device = platform.processor() or platform.machine()
     return Record(
         identity=identity,
@@ -127,11 +174,3 @@ def _record(
         provenance=provenance(clock, command, device=device, train_images_per_s=None, peak_memory_mb=None),
         history=[],
     )
-
-
-def _hits(raw: list[Floats], annotations: Annotations, side: int) -> BoxHits:
-    """Score a split's raw maps."""
-    with BoxScorer(annotations, side) as scorer:
-        for start in range(0, len(raw), _CHUNK):
-            scorer.submit(start, prepare(np.stack(raw[start : start + _CHUNK]), (side, side)).maps)
-        return scorer.hits()

@@ -1,7 +1,8 @@
 """What a trained network is worth: its maps scored, kept and recorded. Shared by runs and post-hoc extractors."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,61 +12,138 @@ import torch
 
 from wsolbench.data.bank import ImageBank
 from wsolbench.data.splits import SPLITS, SplitName
-from wsolbench.engine.infer import Inference, Predict, infer
+from wsolbench.engine.infer import Inference, OnMaps, Predict, infer
 from wsolbench.errors import RunError, UserError
 from wsolbench.method import Method
-from wsolbench.protocols import SplitScores, label_ranks
+from wsolbench.protocols import MIN_MAX, BoxHits, Normalization, SplitScores
 from wsolbench.record_schema import Provenance, Record
 from wsolbench.records import read_record, write_hits
-from wsolbench.scoring import BoxScorer, score_with_slices
+from wsolbench.scoring import (
+    BoxScorer,
+    choose_normalization,
+    in_parts,
+    ranks_where_finite,
+    score_raw_maps,
+    score_with_slices,
+)
+from wsolbench.stored_hits import SCORED as SCORED
+from wsolbench.stored_hits import score_arrays
 from wsolbench.supervision import Division
-
-SCORED: tuple[SplitName, ...] = ("train-fullsup", "test")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ScoredSplit:
-    """What scoring one split gives: hits and ranks for the protocol, and the network's outputs."""
+    """What scoring one split gives: hits and ranks for the protocol, and the network's outputs.
+
+    Attributes:
+        scores: hits and ranks.
+        inference: logits and raw maps, and which score maps were constant or invalid.
+        normalization: of the score maps.
+    """
 
     scores: SplitScores
     inference: Inference
+    normalization: Normalization = MIN_MAX
 
 
 Scored = Mapping[SplitName, ScoredSplit]
 
 
-def score_split(
+def score_splits(
+    method: Method[Any],
+    division: Division,
+    banks: Mapping[SplitName, ImageBank],
+    normalization: str,
+    *,
+    quiet: bool,
+    predict: Predict | None = None,
+) -> Scored:
+    """Score the splits of a run: the network forward, and boxes.
+
+    With ``min-max``, the protocol's normalisation, boxes are scored beside the forward. Another one may have to choose
+    its percentile first, so its maps are scored once they are all there.
+
+    Args:
+        method: trained.
+        division: which images each split has for this run.
+        banks: the pictures of the splits at the evaluation size; train-fullsup is among them.
+        normalization: name of the score maps' normalisation.
+        quiet: plain progress lines.
+        predict: what makes the maps; None: the method.
+
+    Raises:
+        RunError: the network's outputs are not finite.
+    """
+    ask = partial(_infer, method, division, quiet=quiet, predict=predict)
+    if normalization != MIN_MAX.name:
+        outputs = {split: ask(split, images, _unused) for split, images in banks.items()}
+        return score_outputs(outputs, division, banks["train-fullsup"].side, normalization)
+    found = {}
+    for split, images in banks.items():
+        with BoxScorer(division.annotations(split), images.side) as scorer:
+            inference = ask(split, images, scorer.submit)
+            found[split] = _scored(scorer.hits(), inference, division, split)
+    return found
+
+
+def _infer(
     method: Method[Any],
     division: Division,
     split: SplitName,
     images: ImageBank,
+    on_maps: OnMaps,
     *,
     quiet: bool,
-    predict: Predict | None = None,
-) -> ScoredSplit:
-    """Score one split: the network forward, with boxes scored beside it.
-
-    Args:
-        method: trained.
-        division: which images the split has for this run.
-        split: its name.
-        images: its pictures at the evaluation size.
-        quiet: plain progress lines.
-        predict: what makes the maps; None: the method.
-    """
+    predict: Predict | None,
+) -> Inference:
+    """Return what the network says about a split."""
     annotations = division.annotations(split)
     assert annotations.ids == division.images(split).ids, "pictures and boxes are in the same order"
-    labels = torch.from_numpy(annotations.labels)
-    with BoxScorer(annotations, images.side) as scorer:
-        inference = infer(
-            method, images, labels, scorer.submit, predict=predict, label=f"{method.name}, {split}", quiet=quiet
-        )
-        hits = scorer.hits()
+    labels, label = torch.from_numpy(annotations.labels), f"{method.name}, {split}"
+    return infer(method, images, labels, on_maps, predict=predict, label=label, quiet=quiet)
+
+
+def _unused(start: int, maps: npt.NDArray[np.uint8]) -> None:
+    """Drop min-max score maps where another normalisation is scored."""
+
+
+def score_outputs(
+    outputs: Mapping[SplitName, Inference], division: Division, side: int, normalization: str
+) -> dict[SplitName, ScoredSplit]:
+    """Score raw maps that are in memory; the normalisation's percentile is chosen on train-fullsup.
+
+    Args:
+        outputs: of every split to score; train-fullsup is among them.
+        division: which images each split has for this run.
+        side: side of the evaluation size in pixels.
+        normalization: its name.
+
+    Raises:
+        RunError: no image of a split has finite logits.
+    """
+    fullsup = in_parts(outputs["train-fullsup"].raw_maps)
+    chosen = choose_normalization(normalization, fullsup, division.annotations("train-fullsup"), side)
+    found = {}
+    for split, inference in outputs.items():
+        maps = score_raw_maps(inference.raw_maps, division.annotations(split), side, chosen)
+        marked = replace(inference, constant=maps.constant, invalid=maps.invalid)
+        found[split] = _scored(maps.hits, marked, division, split, chosen)
+    return found
+
+
+def _scored(
+    hits: BoxHits,
+    inference: Inference,
+    division: Division,
+    split: SplitName,
+    normalization: Normalization = MIN_MAX,
+) -> ScoredSplit:
+    """Put hits and label ranks together."""
     if inference.logits is None:
-        return ScoredSplit(scores=SplitScores(hits=hits), inference=inference)
-    ranks = finite_ranks(inference.logits, annotations.labels, split)
-    classes = len(division.dataset.class_names)
-    return ScoredSplit(scores=SplitScores(hits=hits, ranks=ranks, num_classes=classes), inference=inference)
+        return ScoredSplit(scores=SplitScores(hits=hits), inference=inference, normalization=normalization)
+    ranks = finite_ranks(inference.logits, division.annotations(split).labels, split)
+    scores = SplitScores(hits=hits, ranks=ranks, num_classes=len(division.dataset.class_names))
+    return ScoredSplit(scores=scores, inference=inference, normalization=normalization)
 
 
 def finite_ranks(
@@ -76,13 +154,11 @@ def finite_ranks(
     Raises:
         RunError: no image has finite logits.
     """
-    finite = np.asarray(np.isfinite(logits).all(axis=1), dtype=bool)
+    ranks, finite = ranks_where_finite(logits, labels)
     if not finite.any():
         raise RunError(
             f"no image of {split} has finite logits: training diverged; lower the learning rate (--set lr=...)"
         )
-    ranks = label_ranks(np.where(finite[:, None], logits, 0), labels)
-    ranks[~finite] = logits.shape[1]
     return ranks
 
 
@@ -91,7 +167,7 @@ def make_record(
     division: Division,
     splits: Scored,
     origin: Provenance,
-    history: list[dict[str, float]],
+    history: Sequence[Mapping[str, float | None]],
 ) -> Record:
     """Score the protocol's metrics and put the record together."""
     dataset = division.dataset
@@ -112,6 +188,7 @@ def make_record(
         images={split: len(dataset.images(split)) for split in SPLITS},
         counts=_counts(splits),
         map_size=(height, width),
+        percentile=splits["test"].normalization.percentile,
         provenance=origin,
         history=history,
     )
@@ -141,12 +218,7 @@ def keep_outputs(division: Division, splits: Scored, run_dir: Path) -> None:
 
 def hit_arrays(splits: Scored) -> dict[str, npt.NDArray[Any]]:
     """Return the hits and label ranks of every scored split as named arrays."""
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    for split, scored in splits.items():
-        arrays |= {f"{split}/{name}": array for name, array in scored.scores.hits.arrays().items()}
-        if scored.scores.ranks is not None:
-            arrays[f"{split}/ranks"] = scored.scores.ranks
-    return arrays
+    return score_arrays({split: scored.scores for split, scored in splits.items()})
 
 
 def refuse_damaged(path: Path, advice: str) -> None:

@@ -3,9 +3,35 @@
 The defaults are the reference's where METHODS names them. No torch here: records and tables read recipes too.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from wsolbench.config import LogUniform, check, hyper
+from wsolbench.config import Choice, LogUniform, Search, check, hyper
+
+TUNED_MAP_SIDES = (8, 28)
+"""Sides of the maps that tuning chooses among, in feature-map pixels, both included."""
+
+
+@dataclass(frozen=True)
+class MapStride(Search):
+    """Draw one of the backbone's strides that makes maps of 8 to 28 pixels a side; the nearest one if none does.
+
+    For crops of 224 pixels these are the published resolutions, 14 and 28; for small images a map keeps enough pixels
+    to show a place, and its cost stays of the same order.
+
+    >>> drawn = lambda side, strides: [MapStride().value(u, {"image_size": side, "strides": strides}) for u in (0, 0.5)]
+    >>> drawn(224, (16, 8, 4)), drawn(64, (16, 8, 4)), drawn(32, (16, 8))
+    ([16, 8], [8, 4], [8, 8])
+    """
+
+    def value(self, u: float, known: Mapping[str, Any]) -> int:
+        """Return the stride in pixels; ``known`` holds ``image_size`` and the backbone's ``strides``."""
+        side, (low, high) = int(known["image_size"]), TUNED_MAP_SIDES
+        fitting = tuple(stride for stride in known["strides"] if low <= side / stride <= high)
+        nearest = min(known["strides"], key=lambda stride: abs(math.log(side / stride / math.sqrt(low * high))))
+        return int(Choice(fitting or (nearest,)).value(u, known))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +39,7 @@ class Recipe:
     """One resolved recipe; part of a run's identity."""
 
     backbone: str = hyper("resnet50", "backbone's name")
-    feature_map: int = hyper(16, "feature-map stride in pixels", choices=(4, 8, 16))
+    feature_map: int = hyper(16, "feature-map stride in pixels", choices=(4, 8, 16), search=MapStride())
     weights: str = hyper("none", "where the trunk's weights come from: none, torchvision's name, or sha256 of a file")
     image_size: int = hyper(224, "side of the training crop and of the evaluation size, pixels", low=8)
     epochs: int = hyper(50, "passes over train-weaksup", low=1)
@@ -32,7 +58,9 @@ class Recipe:
     bn_recalibrate: bool = hyper(False, "re-estimate BatchNorm statistics without the method's masks after training")
     precision: str = hyper("fp32", "training arithmetic; scoring is always fp32", choices=("fp32", "bf16"))
     deterministic: bool = hyper(False, "refuse operations without a deterministic implementation")
-    normalization: str = hyper("min-max", "score-map normalisation", choices=("min-max",))
+    normalization: str = hyper(
+        "min-max", "score-map normalisation; the protocol's is min-max", choices=("min-max", "max", "pas", "ivr")
+    )
     world_size: int = hyper(1, "number of processes", choices=(1,))
     seed: int = hyper(0, "seed of initial weights, data order, augmentation and draws", low=0)
 

@@ -92,6 +92,8 @@ class Record:
         map_size: (h, w) of the raw maps.
         provenance: commit, versions, device, cost, command.
         history: one mapping per epoch: loss terms and diagnostics; None where a value was not finite.
+        percentile: of the maps' normalisation, 0 to 100, chosen on train-fullsup; None for one that has no percentile.
+            Only there in a file if it is not None.
     """
 
     identity: Mapping[str, Any]
@@ -106,6 +108,7 @@ class Record:
     map_size: tuple[int, int]
     provenance: Provenance
     history: Sequence[Mapping[str, float | None]]
+    percentile: int | None = None
 
     @cached_property
     def run_id(self) -> str:
@@ -120,6 +123,8 @@ class Record:
                 returns, :meth:`from_json` reads.
         """
         body = {name: _ordered(value) for name, value in asdict(self).items()}
+        if self.percentile is None:
+            del body["percentile"]
         body["history"] = [{key: _finite_or_none(value) for key, value in epoch.items()} for epoch in body["history"]]
         text = json.dumps({"schema": SCHEMA_VERSION, "run_id": self.run_id, **body}, indent=1) + "\n"
         Record.from_json(text)
@@ -149,7 +154,7 @@ def _parsed(text: str) -> Record:
     if version != SCHEMA_VERSION:
         raise ValueError(f"its schema version is {reprlib.repr(version)}, this wsolbench reads {SCHEMA_VERSION}")
     stated = data.pop("run_id", None)
-    record = Record(**_checked(data, _RECORD))
+    record = Record(**_checked({"percentile": None, **data}, _RECORD))
     if record.headline and record.headline not in record.slices:
         raise _bad("headline", "the name of a slice or an empty text", record.headline)
     if stated != record.run_id:
@@ -367,4 +372,5 @@ _RECORD: Mapping[str, Check] = {
     "map_size": _map_size,
     "provenance": lambda value, where: Provenance(**_checked(value, _PROVENANCE, f"{where}.")),
     "history": _history,
+    "percentile": _number(0, 100, "a percentile, 0 to 100", optional=True),
 }

@@ -52,7 +52,11 @@ class Request:
     @property
     def command(self) -> str:
         """The command line that repeats this run."""
-        words = ["wsolbench", "run", self.method, self.dataset]
+        return shlex.join(["wsolbench", "run", self.method, self.dataset, *self.options()])
+
+    def options(self) -> list[str]:
+        """Return the options that decide the numbers, as words of a command line."""
+        words: list[str] = []
         named: dict[str, Any] = {"preset": self.preset, "backbone": self.backbone, "data_root": self.data_root}
         named |= {"weights": self.weights, **self.recipe}
         for name, value in named.items():
@@ -64,8 +68,7 @@ class Request:
             words += ["--precision", self.precision]
         repeated = {"--data-option": _pairs(self.data_options), "--set": _pairs(self.settings)}
         repeated["--plugin"] = [str(path) for path in self.plugins]
-        words += [word for option, values in repeated.items() for value in values for word in (option, value)]
-        return shlex.join(words)
+        return words + [word for option, values in repeated.items() for value in values for word in (option, value)]
 
 
 def option_name(name: str) -> str:

@@ -1,29 +1,52 @@
 """Scoring a split: boxes against annotations, beside whatever makes the maps. No torch here."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
+from wsolbench.data.masks import read_masks
 from wsolbench.data.splits import Annotations, SplitName
 from wsolbench.protocols import (
     CRITERIA,
+    MIN_MAX,
+    PERCENTILES,
+    BoxAccumulator,
     BoxHits,
+    Normalization,
+    PixelAccumulator,
     Scores,
     SplitScores,
+    average_precision,
+    best_percentile,
     between,
     box_cover,
-    level_hits_batch,
+    box_hits,
+    label_ranks,
+    prepare_normalized,
+    quantize,
     scale_boxes,
     score,
+    score_counts,
+    unit_maps_by_percentile,
 )
 from wsolbench.record_schema import Slice
 
 SLICES = {"boxes_5_50": (0.05, 0.50)}
 """Parts of a split by the share of the image that the largest box covers (PROTOCOL: null rows)."""
+
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+Maps = npt.NDArray[np.floating]
+Batches = Iterable[tuple[int, Maps]]
+"""Raw maps of a split in parts: (index of the first image, float (n, h, w))."""
+
+_QUEUED = 16  # batches that may wait for the worker: their maps stay in memory
+_CHUNK = 64
 
 
 class BoxScorer:
@@ -33,13 +56,17 @@ class BoxScorer:
         annotations: the split's boxes.
         side: side of the evaluation size in pixels.
         threads: threads of the worker's kernels.
+        criteria: IoU criteria, fractions.
     """
 
-    def __init__(self, annotations: Annotations, side: int, threads: int = 1) -> None:
+    def __init__(
+        self, annotations: Annotations, side: int, threads: int = 1, criteria: Sequence[float] = CRITERIA
+    ) -> None:
         self._offsets = annotations.offsets
         self._boxes = scaled_boxes(annotations, side)
         self._threads = threads
-        self._levels = np.zeros((len(annotations), len(CRITERIA), 256), dtype=bool)
+        self._criteria = tuple(criteria)
+        self._packed = np.zeros((2, len(annotations), len(criteria), 32), dtype=np.uint8)  # all contours, the largest
         self._maxima = np.zeros(len(annotations), dtype=np.uint8)
         self._scored = np.zeros(len(annotations), dtype=bool)
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="boxes")
@@ -54,7 +81,9 @@ class BoxScorer:
         self._worker.shutdown(cancel_futures=kind is not None)
 
     def submit(self, start: int, maps: npt.NDArray[np.uint8]) -> None:
-        """Score the maps, uint8 (n, S, S), of images start .. start + n - 1; returns at once."""
+        """Score the maps, uint8 (n, S, S), of images start .. start + n - 1; returns at once unless many wait."""
+        if len(self._pending) >= _QUEUED:
+            self._pending[-_QUEUED].result()
         self._pending.append(self._worker.submit(self._score, start, maps))
 
     def hits(self) -> BoxHits:
@@ -62,16 +91,151 @@ class BoxScorer:
         for future in self._pending:
             future.result()
         assert self._scored.all(), "every image of a split is scored once"
-        return BoxHits.from_levels(self._levels, self._maxima, CRITERIA)
+        packed, largest = self._packed
+        return BoxHits(packed=packed, maxima=self._maxima, criteria=self._criteria, largest=largest)
 
     def _score(self, start: int, maps: npt.NDArray[np.uint8]) -> None:
-        stop = start + len(maps)
-        offsets = self._offsets[start : stop + 1]
-        boxes = self._boxes[offsets[0] : offsets[-1]]
-        self._levels[start:stop] = level_hits_batch(maps, boxes, offsets - offsets[0], CRITERIA, self._threads)
-        self._maxima[start:stop] = maps.max(axis=(1, 2))
-        assert not self._scored[start:stop].any(), "every image of a split is scored once"
-        self._scored[start:stop] = True
+        images = slice(start, start + len(maps))
+        found = box_hits(maps, *_part(self._boxes, self._offsets, images), self._criteria, self._threads)
+        assert found.largest is not None
+        assert not self._scored[images].any(), "every image of a split is scored once"
+        self._packed[:, images] = found.packed, found.largest
+        self._maxima[images] = found.maxima
+        self._scored[images] = True
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ScoredMaps:
+    """What scoring a split's raw maps gives.
+
+    Attributes:
+        hits: of N images.
+        constant: bool (N,), maps without information.
+        invalid: bool (N,), maps with NaN.
+    """
+
+    hits: BoxHits
+    constant: Bools
+    invalid: Bools
+
+
+def score_raw_maps(
+    raw: Maps | Sequence[Maps],
+    annotations: Annotations,
+    side: int,
+    normalization: Normalization = MIN_MAX,
+    *,
+    threads: int = 1,
+    advance: Callable[[int], None] | None = None,
+) -> ScoredMaps:
+    """Score the boxes of raw maps that are in memory.
+
+    Args:
+        raw: float (N, h, w), in the order of the split.
+        annotations: the split's boxes.
+        side: side of the evaluation size in pixels.
+        normalization: of the maps, with its percentile.
+        threads: threads of the kernels.
+        advance: is told the number of images of each part that is done.
+
+    Raises:
+        ValueError: a map contains infinity.
+    """
+    marks = np.zeros((2, len(annotations)), dtype=bool)
+    with BoxScorer(annotations, side, threads) as scorer:
+        for start, part in in_parts(raw):
+            prepared = prepare_normalized(part, (side, side), normalization)
+            marks[:, start : start + len(part)] = prepared.constant, prepared.invalid
+            scorer.submit(start, prepared.maps)
+            if advance is not None:
+                advance(len(part))
+        return ScoredMaps(hits=scorer.hits(), constant=marks[0], invalid=marks[1])
+
+
+def in_parts(raw: Maps | Sequence[Maps]) -> Batches:
+    """Cut raw maps, (N, h, w), into parts of a size that is worth a call."""
+    return ((start, np.asarray(raw[start : start + _CHUNK])) for start in range(0, len(raw), _CHUNK))
+
+
+def choose_normalization(
+    name: str, batches: Batches, annotations: Annotations, side: int, threads: int = 1
+) -> Normalization:
+    """Return a normalisation, with the percentile that does best on train-fullsup if it has one.
+
+    Best by MaxBoxAccV2, by PxAP where there are masks; of equal ones the smallest.
+
+    Args:
+        name: of the normalisation.
+        batches: the raw maps of train-fullsup; not looked at for a normalisation without a percentile.
+        annotations: of train-fullsup.
+        side: side of the evaluation size in pixels.
+        threads: threads of the kernels.
+
+    Raises:
+        ValueError: a map contains infinity, or no pixel belongs to an object.
+    """
+    if name not in PERCENTILES:
+        return Normalization(name=name)
+    assert annotations.split == "train-fullsup", "nothing is chosen on test"
+    values = (_box_values if annotations.masks is None else _pixel_values)(name, batches, annotations, side, threads)
+    return Normalization(name=name, percentile=best_percentile(values))
+
+
+def _box_values(name: str, batches: Batches, annotations: Annotations, side: int, threads: int) -> dict[int, float]:
+    """Return MaxBoxAccV2 by percentile."""
+    boxes = scaled_boxes(annotations, side)
+    seen = {percentile: BoxAccumulator(threads=threads) for percentile in PERCENTILES[name]}
+    for start, raw in batches:
+        own = _part(boxes, annotations.offsets, slice(start, start + len(raw)))
+        for percentile, unit in unit_maps_by_percentile(raw, (side, side), name):
+            seen[percentile].update(quantize(unit.maps), *own)
+    return {percentile: score_counts(each.counts, None).metrics["max_box_acc_v2"] for percentile, each in seen.items()}
+
+
+def _pixel_values(name: str, batches: Batches, annotations: Annotations, side: int, threads: int) -> dict[int, float]:
+    """Return PxAP by percentile."""
+    seen = {percentile: PixelAccumulator() for percentile in PERCENTILES[name]}
+    for start, raw in batches:
+        masks = read_mask_batch(annotations, start, len(raw), side)
+        for percentile, unit in unit_maps_by_percentile(raw, (side, side), name):
+            seen[percentile].update(unit.maps, *masks)
+    return {percentile: average_precision(each.counts) for percentile, each in seen.items()}
+
+
+def read_mask_batch(annotations: Annotations, start: int, count: int, side: int) -> tuple[Bools, Bools]:
+    """Return the object and ignore masks of some images at the evaluation size, bool (count, side, side) each.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    assert annotations.masks is not None
+    pairs = [read_masks(annotations.masks, index, (side, side)) for index in range(start, start + count)]
+    objects, ignored = (np.stack(each) for each in zip(*pairs, strict=True))
+    return objects, ignored
+
+
+def _part(boxes: Ints, offsets: Ints, images: slice) -> tuple[Ints, Ints]:
+    """Return the boxes of some images, and where each image's start among them."""
+    own = offsets[images.start : images.stop + 1]
+    return boxes[own[0] : own[-1]], own - own[0]
+
+
+def ranks_where_finite(logits: npt.NDArray[np.floating], labels: Ints) -> tuple[Ints, Bools]:
+    """Return the labels' ranks; an image whose logits are not all finite is wrong at every k.
+
+    Args:
+        logits: float (N, K).
+        labels: int64 (N,), 0 to K - 1.
+
+    Returns:
+        int64 (N,), K for such an image; bool (N,), which images have finite logits.
+
+    Raises:
+        ValueError: the shapes do not fit, or a label is out of range.
+    """
+    finite = np.asarray(np.isfinite(logits).all(axis=1), dtype=np.bool_)
+    ranks = label_ranks(np.where(finite[:, None], logits, 0), labels)
+    return np.where(finite, ranks, logits.shape[1]), finite
 
 
 def scaled_boxes(annotations: Annotations, side: int) -> npt.NDArray[np.int64]:

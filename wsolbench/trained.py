@@ -16,6 +16,7 @@ from wsolbench.method import Method
 from wsolbench.plugins import find_methods, load_method, method_entry
 from wsolbench.recipe import Recipe
 from wsolbench.record_schema import Record
+from wsolbench.recorded_data import refuse_other_data
 from wsolbench.supervision import divide
 
 ConfigT = TypeVar("ConfigT")
@@ -73,7 +74,7 @@ def _plan(run: Record, data_root: Path | None, device: str, plugins: Sequence[Pa
         )
     options = {name: str(value) for name, value in identity["dataset_options"].items()}
     dataset = open_dataset(identity["dataset"], data_root, options)
-    _refuse_other_data(run, {split: dataset.fingerprint(split) for split in SPLITS})
+    refuse_other_data(run, {split: dataset.fingerprint(split) for split in SPLITS})
     return Plan(
         method=kind,
         config=_restored(kind.Config, identity["config"], run),
@@ -96,14 +97,3 @@ def _restored(kind: type[ConfigT], values: Mapping[str, Any], run: Record) -> Co
             f"that trained it (`wsolbench explain {run.run_id}` names the commit)"
         )
     return kind(**values)
-
-
-def _refuse_other_data(run: Record, found: Mapping[str, str]) -> None:
-    """Raise UserError if a split is not the one that the run was made with."""
-    expected = run.identity["fingerprints"]
-    for split, fingerprint in found.items():
-        if fingerprint != expected.get(split):
-            raise UserError(
-                f"{split} of {run.identity['dataset']} has the fingerprint {fingerprint} here and "
-                f"{expected.get(split)} in run {run.run_id}; give the data of that run with --data-root"
-            )

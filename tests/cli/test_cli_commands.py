@@ -24,7 +24,10 @@ from wsolbench.records import read_record
     ("kind", "names"),
     [
         ("methods", ["acol", "adl", "cam", "ccam", "cutmix", "fsl", "has", "inca", "meil", "spg"]),
-        ("datasets", ["parts", "parts/context", "parts/no-body", "tiny-imagenet", "cub", "ilsvrc"]),
+        (
+            "datasets",
+            ["parts", "parts/context", "parts/no-body", "tiny-imagenet", "cub", "ilsvrc", "openimages", "folder"],
+        ),
         ("backbones", ["vgg16", "inception_v3", "resnet50", "resnet18", "resnet-tiny"]),
     ],
 )
@@ -151,7 +154,8 @@ def test_evaluate_of_saved_maps_gives_the_records_numbers(cli, arguments, finish
     assert body["metrics"] == {name: finished.record.metrics[name] for name in body["metrics"]}
     assert body["thresholds"] == {name: finished.record.thresholds[name] for name in body["thresholds"]}
     assert {"gt_known", "gt_known_fullsup", "max_box_acc_v2", "max_box_acc_v2_iou70_fullsup"} <= set(body["metrics"])
-    assert set(body["absent"]) == {f"top{k}_{what}" for k in (1, 5) for what in ("cls", "loc", "loc_fullsup")}
+    classified = {f"top{k}_{what}" for k in (1, 5) for what in ("cls", "loc", "loc_fullsup")}
+    assert set(body["absent"]) == classified | {"top1_loc_at_0.2", "pxap"}
     about = {name: body[name] for name in ("dataset", "split", "image_size", "normalization", "images", "warnings")}
     assert about == {
         "dataset": "parts",
@@ -166,7 +170,9 @@ def test_evaluate_of_saved_maps_gives_the_records_numbers(cli, arguments, finish
     # The other split's own maps, and no frozen thresholds.
     fullsup = cli("evaluate", finished.maps / "train-fullsup", *words[2:], "--split", "train-fullsup")
     assert "parts, train-fullsup: 16 maps" in fullsup.out
-    assert "absent: gt_known_fullsup (no score maps of train-fullsup" in fullsup.out
+    line = next(line for line in fullsup.out.splitlines() if "(no score maps of train-fullsup" in line)
+    assert line.startswith("absent: ")
+    assert "gt_known_fullsup" in line
 
 
 def test_evaluate_scores_at_the_size_of_the_dataset_that_was_trained_on(cli, arguments, tmp_path):
@@ -230,7 +236,8 @@ def test_evaluate_by_published_split_files(cli, metadata, save_maps, tmp_path):
     assert body["image_size"] == 224
     assert len(body["warnings"]) == 2
     assert body["warnings"][0].startswith("cub test has 5 images where the benchmark has 5,794; the numbers do not")
-    for line in ("constant maps: 1", "extra maps: 1", f"warning: {body['warnings'][1]}"):
+    assert body["named"] == {"constant_maps": ["5"], "extra_maps": ["b/extra"]}
+    for line in ("constant maps: 1 (5)", "extra maps: 1 (b/extra)", f"warning: {body['warnings'][1]}"):
         assert line in done.out.splitlines()
     small = cli(*words[:-2], "--image-size", "64", "--json", "small.json")
     assert small.status == 0
@@ -245,9 +252,9 @@ def test_evaluate_of_normalised_maps(cli, metadata, tmp_path):
         np.save(path, 0.4 * rng.random((224, 224)))
     words = ("evaluate", "unit", "cub", "--metadata", metadata.folder, "--quiet", "--normalization")
     assert cli(*words, "none").status == 0
-    refused = cli(*words, "max")
+    refused = cli(*words, "mim-max")
     assert refused.status == 2
-    assert "--normalization max is not known to evaluate; expected one of min-max, none" in refused.err
+    assert "unknown --normalization 'mim-max'; did you mean 'min-max'?" in refused.err
 
 
 # --- demo and its picture ---------------------------------------------------------------------------------------------

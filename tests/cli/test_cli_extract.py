@@ -81,7 +81,7 @@ def test_another_point_is_another_row(cli, copied, tmp_path):
 def test_a_record_that_is_there_is_not_made_again(cli, copied, tmp_path, monkeypatch):
     record, out = extracted(cli, tmp_path, "gradcam", copied.record.run_id)
     before = {path: path.stat().st_mtime_ns for path in record_files(copied.folder)}
-    monkeypatch.setattr("wsolbench.extraction.score_split", lambda *args, **kwargs: pytest.fail("scored again"))
+    monkeypatch.setattr("wsolbench.extraction.score_splits", lambda *args, **kwargs: pytest.fail("scored again"))
     again, repeated = extracted(cli, tmp_path, "gradcam", copied.record.run_id)
     assert (again.run_id, repeated) == (record.run_id, out)
     assert {path: path.stat().st_mtime_ns for path in record_files(copied.folder)} == before

@@ -39,7 +39,7 @@ RUN = ("--backbone", "resnet-tiny", "--epochs", "1", "--quiet")
         ("evaluate maps cub --metadata nowhere", "cannot read nowhere/test/image_ids.txt (No such file or directory)"),
         ("evaluate maps cub --split val", "unknown split 'val'; Choices: test, train-fullsup"),
         ("evaluate maps nope", "unknown dataset 'nope'"),
-        ("evaluate nowhere parts", "'nowhere' is no folder; expected one with <image id>.npy for every image"),
+        ("evaluate nowhere parts", "'nowhere' is no folder, .npz or .npy; expected a folder with"),
         ("evaluate nowhere parts --image-size -5", "--image-size -5 is out of range; expected at least 1"),
         ("evaluate nowhere parts --image-size 0", "--image-size 0 is out of range; expected at least 1"),
         ("leaderboard nowhere", "'nowhere' is no folder; expected results written by `wsolbench run`"),
@@ -148,7 +148,7 @@ def test_a_missing_map(refused, metadata, save_maps, tmp_path):
     folder = save_maps(metadata.test[:-2])
     sentence = refused("evaluate", folder, "cub", "--metadata", metadata.folder, "--json", "out.json")
     assert "2 of 5 maps are missing in" in sentence
-    assert "first 'b/4.jpg.npy'; expected <image id>.npy for every image of test" in sentence
+    assert "'b/4.jpg', '5'; expected one for every image of test" in sentence
     assert not (tmp_path / "out.json").exists()
 
 

@@ -86,7 +86,6 @@ def test_line_ends_blanks_spaces_and_byte_order_mark_change_nothing(write):
         ({"localization": "\nc.jpg,5,2,4,4\n"}, r"localization\.txt, line 2: box 5 2 4 4 is reversed"),
         ({"localization": "c.jpg,5,2,5,1\n"}, r"localization\.txt, line 1: box 5 2 5 1 is reversed"),
         ({"localization": ""}, r"localization\.txt has no box for 'b/2\.jpg' \(3 of 3"),
-        ({"localization": "c.jpg,m/c_1.png,\n", "image_sizes": ""}, "lists mask files, which this version does not"),
     ],
 )
 def test_bad_files_are_one_sentence(write, changes, message):
@@ -156,9 +155,84 @@ def test_the_real_files(shared_data, folder, split, boxes, several):
     assert (got.boxes >= 0).all()
 
 
-def test_real_masks_are_refused(shared_data):
+# --- masks ------------------------------------------------------------------------------------------------------------
+
+MASKED = (
+    "c.jpg,m/c_1.png,m/c_ignore.png\n"
+    "b/2.jpg,m/b_1.png,\n"
+    "a/1,x.jpg,m/a_1.png,\n"
+    "a/1,x.jpg , m/a_2.png ,  m/a_ignore.PNG\n"
+    "a/1,x.jpg,m/a_3.png,m/a_ignore.PNG\n"
+)
+
+
+@pytest.fixture
+def write_masks(write, tmp_path):
+    """Return a function that writes split files with masks, whose files are there; returns metadata and their root."""
+
+    def make(localization=MASKED, **changes):
+        (tmp_path / "masks" / "m").mkdir(parents=True)
+        for name in ("c_1.png", "c_ignore.png", "b_1.png", "a_1.png", "a_2.png", "a_3.png", "a_ignore.PNG"):
+            (tmp_path / "masks" / "m" / name).touch()
+        return write(localization=localization, image_sizes="", **changes), tmp_path / "masks"
+
+    return make
+
+
+def test_masks_in_the_order_of_the_file(write_masks):
+    metadata, root = write_masks()
+    got = read_annotations(metadata, "test", root)
+    assert got.ids == ("b/2.jpg", "a/1,x.jpg", "c.jpg")
+    assert got.masks.objects == (("m/b_1.png",), ("m/a_1.png", "m/a_2.png", "m/a_3.png"), ("m/c_1.png",))
+    assert got.masks.ignored == (None, "m/a_ignore.PNG", "m/c_ignore.png")
+    assert got.labels.tolist() == [7, 0, 1]
+    assert len(got.boxes) == 0
+    part = got.select(np.array([2, 0]))
+    assert part.masks.objects == (("m/c_1.png",), ("m/b_1.png",))
+    assert part.masks.ignored == ("m/c_ignore.png", None)
+    assert annotation_fingerprint(got) != annotation_fingerprint(part)
+    other = read_annotations(write_again(metadata, MASKED.replace("a_3", "a_1")), "test", root)
+    assert annotation_fingerprint(got) != annotation_fingerprint(other)
+
+
+def write_again(metadata, localization):
+    (metadata / "test" / "localization.txt").write_text(localization)
+    return metadata
+
+
+@pytest.mark.parametrize(
+    ("localization", "message"),
+    [
+        (
+            MASKED.replace("m/b_1.png", "m/no.png"),
+            r"1 of 7 masks are missing in .*, first 'm/no\.png'; give the",
+        ),
+        (
+            MASKED + "c.jpg,m/c_1.png,m/a_ignore.PNG\n",
+            r"line 6: 'c\.jpg' has a second ignore mask",
+        ),
+        (MASKED + "d.jpg,m/c_1.png,\n", r"line 6: id 'd\.jpg' is not in image_ids\.txt"),
+        (MASKED + "c.jpg,1,2,3,4\n", r"line 6: expected 'id,mask\.png,ignore\.png', found 'c\.jpg,1,2,3,4'"),
+        (MASKED + "c.jpg,m/c_1.png,m/c.txt\n", "line 6: expected 'id,mask"),
+        (MASKED.replace("b/2.jpg,", "c.jpg,"), r"has no mask for 'b/2\.jpg' \(1 of 3 images lack one\)"),
+        (FILES["localization.txt"], "lists boxes, no masks; leave out --masks-root"),
+    ],
+)
+def test_bad_mask_lists_are_one_sentence(write_masks, localization, message):
+    metadata, root = write_masks(localization)
+    with pytest.raises(UserError, match=message) as caught:
+        read_annotations(metadata, "test", root)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("folder", "images", "masks"), [("val", 2_500, 3_854), ("test", 5_000, 7_632)])
+def test_the_real_mask_lists(shared_data, tmp_path, monkeypatch, folder, images, masks):
     metadata = shared_data / "wsol-metadata" / "OpenImages"
     if not metadata.is_dir():
         pytest.skip(f"{metadata} is absent")
-    with pytest.raises(UserError, match=r"test.localization\.txt lists mask files"):
-        read_annotations(metadata, "test")
+    monkeypatch.setattr("pathlib.Path.is_file", lambda path: True)  # the masks themselves are not there
+    got = read_annotations(metadata, "test" if folder == "test" else "train-fullsup", tmp_path)
+    assert check_counts("openimages", got) is None
+    assert len(got) == images
+    assert sum(map(len, got.masks.objects)) == masks
+    assert None not in got.masks.ignored

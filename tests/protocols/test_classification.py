@@ -1,11 +1,11 @@
-"""The rank of the label among the logits."""
+"""The rank of the label among the logits, or in a list."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsolbench.protocols import label_ranks
+from wsolbench.protocols import label_ranks, listed_ranks
 
 
 def test_ties_count_the_lower_class_first():
@@ -38,3 +38,32 @@ def test_ranks_are_the_places_in_a_stable_sort(logits):
 def test_bad_input_is_named(logits, labels, message):
     with pytest.raises(ValueError, match=message):
         label_ranks(np.array(logits), np.array(labels))
+
+
+def test_ranks_of_lists_are_those_of_the_logits_they_come_from():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.standard_normal((50, 9)), rng.integers(0, 9, 50)
+    best = np.argsort(-logits, axis=1)
+    ranks = label_ranks(logits, labels)
+    assert listed_ranks(best.tolist(), labels).tolist() == ranks.tolist()
+    assert listed_ranks(best[:, :5].tolist(), labels).tolist() == np.minimum(ranks, 5).tolist()
+
+
+def test_lists_of_several_lengths_are_read_to_the_shortest():
+    # The label 4 is third in the second list, but of the first list nothing is known beyond two places.
+    ranks = listed_ranks([[1, 2], [3, 5, 4]], np.array([7, 4]))
+    assert ranks.dtype == np.int64
+    assert ranks.tolist() == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("listed", "message"),
+    [
+        ([[1]], "1 lists of labels and labels"),
+        ([[1], []], "image 1 has the list"),
+        ([[1, 1], [2]], r"image 0 has the list \[1, 1\]; expected different labels"),
+    ],
+)
+def test_malformed_lists(listed, message):
+    with pytest.raises(ValueError, match=message):
+        listed_ranks(listed, np.array([0, 1]))

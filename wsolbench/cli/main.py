@@ -10,6 +10,7 @@ import typer
 
 from wsolbench.cli import (
     check_method,
+    compare,
     demo,
     evaluate,
     explain,
@@ -18,7 +19,9 @@ from wsolbench.cli import (
     leaderboard,
     listing,
     new_method,
+    rescore,
     run,
+    tune,
 )
 from wsolbench.errors import RunError, SealedError, UserError
 
@@ -32,8 +35,11 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("run")(run.run)
+app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("leaderboard")(leaderboard.leaderboard)
+app.command("compare")(compare.compare)
+app.command("rescore")(rescore.rescore)
 app.command("explain")(explain.explain)
 app.command("extract")(extract.extract)
 app.command("illustrate")(illustrate.illustrate)

@@ -17,6 +17,10 @@ def run(
     preset: Annotated[
         str | None, typer.Option(help="A row of a paper's table; see `wsolbench list presets`. --set goes on top.")
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="choice.json of `wsolbench tune`: what it chose. Other options go on top."),
+    ] = None,
     data_root: Annotated[Path | None, typer.Option(help="Folder or archive of the images.")] = None,
     data_option: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the dataset, such as classes=20.")
@@ -30,7 +34,9 @@ def run(
     weights: Annotated[str | None, typer.Option(help="imagenet, none or a file; imagenet where there are any.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side of crop and evaluation size, pixels.")] = None,
     feature_map: Annotated[int | None, typer.Option(help="Feature-map stride: 16, 8 or 4.")] = None,
-    normalization: Annotated[str | None, typer.Option(help="Score-map normalisation: min-max.")] = None,
+    normalization: Annotated[
+        str | None, typer.Option(help="Score-map normalisation: min-max, the protocol's; or max, pas, ivr.")
+    ] = None,
     precision: Annotated[str, typer.Option(help="Training arithmetic: auto, bf16 or fp32.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     deterministic: Annotated[bool, typer.Option("--deterministic", help="Refuse nondeterministic kernels.")] = False,
@@ -76,6 +82,10 @@ def run(
         plugins=plugin or [],
         quiet=quiet,
     )
+    if config is not None:
+        from wsolbench.trials import with_choice
+
+        request = with_choice(request, config)
     path = run_experiment(request)
     typer.echo(explain(read_record(path)))
     typer.echo(f"record: {path}")

@@ -16,7 +16,7 @@ from PIL import Image
 
 from wsolbench.data.parts_canvas import Draws, Mask
 from wsolbench.data.parts_render import MAX_CLASSES, Outline, Scene, outline, part_look, render
-from wsolbench.data.splits import SPLITS, Annotations, Dataset, ImageSplit, Ints, SplitName
+from wsolbench.data.splits import SPLITS, Annotations, Dataset, ImageSplit, Ints, SplitName, refuse_sealed
 from wsolbench.errors import SealedError, UserError, unknown_name
 
 Variant = Literal["", "context", "no-body"]
@@ -162,9 +162,10 @@ def masks(dataset: Dataset, split: SplitName, index: int) -> tuple[Mask, Mask]:
         Part and body, each bool (size, size); they do not overlap.
 
     Raises:
-        SealedError: for ``train-weaksup``.
+        SealedError: for ``train-weaksup``, and for ``test`` while tuning.
         UserError: if the dataset is another one.
     """
+    refuse_sealed(split)
     if split == "train-weaksup":
         raise SealedError("masks of train-weaksup do not exist under the protocol")
     if not isinstance(dataset, Parts):

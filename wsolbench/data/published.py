@@ -5,7 +5,9 @@ The format (PROTOCOL: splits) is a folder with ``train/ val/ test/``, ``val`` be
 * ``image_ids.txt``: ``id``
 * ``class_labels.txt``: ``id,label``
 * ``image_sizes.txt``: ``id,width,height``
-* ``localization.txt``: ``id,x0,y0,x1,y1``, several lines for several boxes, inclusive pixels
+* ``localization.txt``: ``id,x0,y0,x1,y1``, several lines for several boxes, inclusive pixels; or, for a dataset with
+  masks, ``id,mask.png,ignore.png``, several lines for several masks, the last field empty in all lines but one or in
+  all. Such a dataset needs no ``image_sizes.txt``: masks are resized, whatever their size
 
 An id may contain commas, so lines are split from the right. Boxes stay as published, also where they leave their image:
 the published numbers were computed with them unclipped.
@@ -18,12 +20,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wsolbench.data.splits import Annotations, Ints, SplitName
+from wsolbench.data.splits import Annotations, Ints, Masks, SplitName
 from wsolbench.errors import SealedError, UserError
 
 EXPECTED_COUNTS: Mapping[str, Mapping[SplitName, int]] = {
     "cub": {"train-weaksup": 5_994, "train-fullsup": 1_000, "test": 5_794},
     "ilsvrc": {"train-weaksup": 1_281_167, "train-fullsup": 10_000, "test": 50_000},
+    "openimages": {"train-weaksup": 29_819, "train-fullsup": 2_500, "test": 5_000},
 }
 """Images a split has in the benchmark the published numbers come from."""
 
@@ -42,35 +45,47 @@ class _Rows(NamedTuple):
     lines: Ints
 
 
-def read_annotations(metadata: Path, split: SplitName) -> Annotations:
-    """Read the boxes of a split from the published files.
+def read_annotations(metadata: Path, split: SplitName, masks_root: Path | None = None) -> Annotations:
+    """Read the boxes or masks of a split from the published files.
 
     Args:
         metadata: folder with ``train/ val/ test/``.
         split: ``train-fullsup`` (folder ``val``) or ``test``.
+        masks_root: for a dataset with masks, the folder that their names are relative to.
 
     Returns:
-        Images in the order of ``image_ids.txt``; an image's boxes in the order of ``localization.txt``, never clipped.
+        Images in the order of ``image_ids.txt``; an image's boxes or masks in the order of ``localization.txt``, boxes
+        never clipped.
 
     Raises:
         SealedError: for ``train-weaksup``, whose boxes are not read.
-        UserError: if a file is missing, malformed or disagrees with another one, if an image has no box, or if the
-            dataset has masks instead of boxes; names the file and, where there is one, the line.
+        UserError: if a file is missing, malformed or disagrees with another one, if an image has no box or mask, or if
+            ``masks_root`` does not fit the dataset; names the file and, where there is one, the line.
     """
     if split == "train-weaksup":
         raise SealedError("boxes of train-weaksup do not exist under the protocol")
     folder = metadata / _FOLDERS[split]
     index = _read_ids(folder / "image_ids.txt")
-    boxes = _read_boxes(folder / "localization.txt", index)
+    path = folder / "localization.txt"
+    text = _read_lines(path)
+    masked = bool(text) and text[0][1].rstrip(", ").lower().endswith(".png")
+    if masked != (masks_root is not None):
+        what, need = ("mask files", "give their folder with") if masked else ("boxes, no masks", "leave out")
+        raise UserError(f"{path} lists {what}; {need} --masks-root")
+    masks = None if masks_root is None else _read_masks(path, text, index, masks_root)
+    boxes = _read_boxes(path, text if masks is None else [], index, required=masks is None)
     labels = _read_one_each(folder / "class_labels.txt", index, ("label",), minimum=0)
-    widths_heights = _read_one_each(folder / "image_sizes.txt", index, ("width", "height"), minimum=1)
+    sizes = np.zeros((len(index), 2), dtype=np.int64)
+    if masks is None:
+        sizes = _read_one_each(folder / "image_sizes.txt", index, ("width", "height"), minimum=1)[:, ::-1].copy()
     return Annotations(
         split=split,
         ids=tuple(index),
         labels=labels[:, 0],
-        sizes=widths_heights[:, ::-1].copy(),
+        sizes=sizes,
         boxes=boxes.values[np.argsort(boxes.images, kind="stable")],
         offsets=np.concatenate(([0], np.cumsum(np.bincount(boxes.images, minlength=len(index))))),
+        masks=masks,
     )
 
 
@@ -170,13 +185,7 @@ def _parse_rows(path: Path, text: Lines, index: Mapping[str, int], columns: Sequ
             form = ",".join(("id", *columns))
             raise UserError(f"{path}, line {number}: expected '{form}' with integers, found '{line[:120]}'")
         image_id, *fields = match.groups()
-        image = index.get(image_id.rstrip())
-        if image is None:
-            raise UserError(
-                f"{path}, line {number}: id '{image_id.rstrip()}' is not in image_ids.txt; "
-                "the files of one folder must list the same images"
-            )
-        images.append(image)
+        images.append(_known(path, number, image_id.rstrip(), index))
         values.extend(map(int, fields))
         lines.append(number)
     table = np.array(values, dtype=np.int64).reshape(-1, len(columns))
@@ -192,7 +201,7 @@ def _read_one_each(path: Path, index: Mapping[str, int], columns: Sequence[str],
             f"{path}, line {rows.lines[low[0]]}: expected {' and '.join(columns)} of at least {minimum}, "
             f"found {', '.join(map(str, rows.values[low[0]]))}"
         )
-    _require_all(path, rows, index, "line")
+    _require_all(path, rows.images, index, "line")
     if len(rows.images) > len(index):
         first = np.unique(rows.images, return_index=True)[1]
         second = np.setdiff1d(np.arange(len(rows.images)), first)[0]
@@ -205,15 +214,8 @@ def _read_one_each(path: Path, index: Mapping[str, int], columns: Sequence[str],
     return table
 
 
-def _read_boxes(path: Path, index: Mapping[str, int]) -> _Rows:
-    """Read one or more boxes an image, in the order of the file."""
-    text = _read_lines(path)
-    # A mask's line is id,mask.png,ignore.png, where the last field may be empty.
-    if text and text[0][1].rstrip(",").lower().endswith(".png"):
-        raise UserError(
-            f"{path} lists mask files, which this version does not support; expected boxes (id,x0,y0,x1,y1), "
-            "so choose a dataset with boxes"
-        )
+def _read_boxes(path: Path, text: Lines, index: Mapping[str, int], *, required: bool) -> _Rows:
+    """Read the boxes, in the order of the file; where they are required one or more an image."""
     rows = _parse_rows(path, text, index, ("x0", "y0", "x1", "y1"))
     reversed_ = np.flatnonzero((rows.values[:, :2] > rows.values[:, 2:]).any(axis=1))
     if reversed_.size:
@@ -221,13 +223,51 @@ def _read_boxes(path: Path, index: Mapping[str, int]) -> _Rows:
         raise UserError(
             f"{path}, line {rows.lines[reversed_[0]]}: box {box} is reversed; expected x0 <= x1 and y0 <= y1"
         )
-    _require_all(path, rows, index, "box")
+    if required:
+        _require_all(path, rows.images, index, "box")
     return rows
 
 
-def _require_all(path: Path, rows: _Rows, index: Mapping[str, int], what: str) -> None:
-    """Refuse rows that leave an image out."""
-    missing = np.flatnonzero(np.bincount(rows.images, minlength=len(index)) == 0)
+def _read_masks(path: Path, text: Lines, index: Mapping[str, int], root: Path) -> Masks:
+    """Read one or more masks an image, in the order of the file, and at most one ignore mask."""
+    pattern = re.compile(r"(.+),\s*([^,]+\.png)\s*,\s*([^,]+\.png)?", re.IGNORECASE)
+    objects: list[list[str]] = [[] for _ in index]
+    ignored: list[str | None] = [None] * len(index)
+    for number, line in text:
+        match = pattern.fullmatch(line)
+        if match is None:
+            raise UserError(f"{path}, line {number}: expected 'id,mask.png,ignore.png', found '{line[:120]}'")
+        image_id = match[1].rstrip()
+        image = _known(path, number, image_id, index)
+        objects[image].append(match[2])
+        if match[3] and ignored[image] not in (None, match[3]):
+            raise UserError(f"{path}, line {number}: '{image_id}' has a second ignore mask; expected one an image")
+        ignored[image] = match[3] or ignored[image]
+    _require_all(path, np.repeat(np.arange(len(index)), [len(names) for names in objects]), index, "mask")
+    masks = Masks(root=root, objects=tuple(map(tuple, objects)), ignored=tuple(ignored))
+    names = masks.names()
+    missing = [name for name in names if not (root / name).is_file()]
+    if missing:
+        raise UserError(
+            f"{len(missing):,} of {len(names):,} masks are missing in '{root}', first '{missing[0]}'; "
+            "give the folder that the names in localization.txt are relative to with --masks-root"
+        )
+    return masks
+
+
+def _known(path: Path, number: int, image_id: str, index: Mapping[str, int]) -> int:
+    """Return the position of an id, or refuse one that image_ids.txt does not have."""
+    if image_id not in index:
+        raise UserError(
+            f"{path}, line {number}: id '{image_id}' is not in image_ids.txt; "
+            "the files of one folder must list the same images"
+        )
+    return index[image_id]
+
+
+def _require_all(path: Path, images: Ints, index: Mapping[str, int], what: str) -> None:
+    """Refuse rows, given by the image that each is about, that leave an image out."""
+    missing = np.flatnonzero(np.bincount(images, minlength=len(index)) == 0)
     if missing.size:
         raise UserError(
             f"{path} has no {what} for '{tuple(index)[missing[0]]}' ({missing.size:,} of {len(index):,} images "

@@ -62,6 +62,8 @@ DATASETS: dict[str, DatasetEntry] = {
     ),
     "cub": DatasetEntry("CUB-200-2011; for evaluate, with --metadata", 224),
     "ilsvrc": DatasetEntry("ImageNet; for evaluate, with --metadata", 224),
+    "openimages": DatasetEntry("OpenImages30k, masks; for evaluate, with --metadata and --masks-root", 224),
+    "folder": DatasetEntry("your own split files, in the published format; for evaluate, with --metadata", 224),
 }
 
 
@@ -97,15 +99,24 @@ def open_dataset(name: str, root: Path | None, options: Options) -> Dataset:
 
 
 def open_annotations(
-    name: str, splits: Iterable[SplitName], *, root: Path | None, metadata: Path | None, options: Options
+    name: str,
+    splits: Iterable[SplitName],
+    *,
+    root: Path | None,
+    metadata: Path | None,
+    masks_root: Path | None = None,
+    options: Options,
 ) -> tuple[dict[SplitName, Annotations], int]:
     """Read the boxes of some splits: from the published split files if ``metadata`` is given, else from the dataset.
+
+    Of a dataset with masks, which only published split files tell of, it is the masks.
 
     Args:
         name: as in ``wsolbench list datasets``.
         splits: ``train-fullsup``, ``test`` or both.
         root: where the images are, for a dataset that reads them.
         metadata: folder with the published ``train/ val/ test/``.
+        masks_root: folder of the masks, for a dataset that has them.
         options: text values of the dataset's options.
 
     Returns:
@@ -119,9 +130,11 @@ def open_annotations(
     if metadata is not None:
         from wsolbench.data.published import read_annotations
 
-        return {split: read_annotations(metadata, split) for split in splits}, entry.image_size
+        return {split: read_annotations(metadata, split, masks_root) for split in splits}, entry.image_size
     if entry.open is None:
         raise UserError(f"{name} needs --metadata DIR, the folder with the published train/ val/ test/ split files")
+    if masks_root is not None:
+        raise UserError("--masks-root is for published split files that list masks; give their folder with --metadata")
     dataset = open_dataset(name, root, options)
     return {split: dataset.annotations(split) for split in splits}, dataset.image_size
 

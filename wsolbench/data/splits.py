@@ -5,8 +5,10 @@ Training receives an :class:`ImageSplit`, which has no way to reach a box. Scori
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +21,36 @@ SplitName = Literal["train-weaksup", "train-fullsup", "test"]
 SPLITS: tuple[SplitName, ...] = ("train-weaksup", "train-fullsup", "test")
 
 Ints = npt.NDArray[np.int64]
+
+
+class _Seal:
+    """Counts the open :func:`sealed_test` blocks of this process, for all threads: boxes are scored on workers."""
+
+    blocks = 0
+
+
+@contextmanager
+def sealed_test() -> Iterator[None]:
+    """Seal ``test``: inside the block nothing of it can be opened, by any dataset and in any thread of this process.
+
+    Whatever is chosen inside cannot have looked at it (PROTOCOL: splits). Blocks may be nested.
+
+    >>> with sealed_test():
+    ...     refuse_sealed("test")
+    Traceback (most recent call last):
+    wsolbench.errors.SealedError: the split test is sealed while tuning; choose on train-fullsup
+    """
+    _Seal.blocks += 1
+    try:
+        yield
+    finally:
+        _Seal.blocks -= 1
+
+
+def refuse_sealed(split: SplitName) -> None:
+    """Raise SealedError for ``test`` inside :func:`sealed_test`; whatever hands out pictures or boxes calls it."""
+    if split == "test" and _Seal.blocks:
+        raise SealedError("the split test is sealed while tuning; choose on train-fullsup")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,6 +73,7 @@ class ImageSplit:
     read: Callable[[int], Image.Image]
 
     def __post_init__(self) -> None:
+        refuse_sealed(self.name)
         assert self.labels.shape == (len(self.ids),)
         assert len(set(self.ids)) == len(self.ids)
 
@@ -57,17 +90,55 @@ class ImageSplit:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Masks:
+    """Where the masks of N images are: the names of files, which are read when they are needed.
+
+    Attributes:
+        root: folder that the names are relative to.
+        objects: each image's object masks, at least one.
+        ignored: each image's ignore mask; None where it has none.
+    """
+
+    root: Path
+    objects: tuple[tuple[str, ...], ...]
+    ignored: tuple[str | None, ...]
+
+    def __post_init__(self) -> None:
+        assert len(self.objects) == len(self.ignored)
+        assert all(self.objects)
+
+    def __len__(self) -> int:
+        return len(self.objects)
+
+    def names(self) -> list[str]:
+        """Return the names of all files."""
+        return [name for names in self.objects for name in names] + [name for name in self.ignored if name is not None]
+
+    def select(self, indices: Iterable[int]) -> "Masks":
+        """Return the masks of some images, in the order of the indices."""
+        chosen = list(indices)
+        return Masks(
+            root=self.root,
+            objects=tuple(self.objects[index] for index in chosen),
+            ignored=tuple(self.ignored[index] for index in chosen),
+        )
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Annotations:
     """Where the objects of one split are. Image i has the boxes ``boxes[offsets[i]:offsets[i + 1]]``, at least one.
+
+    A split with masks has no boxes at all.
 
     Attributes:
         split: the split.
         ids: N image ids.
         labels: int64 (N,), class indices from 0.
-        sizes: int64 (N, 2), height and width of the original picture in pixels.
+        sizes: int64 (N, 2), height and width of the original picture in pixels; 0 with masks, which need no size.
         boxes: int64 (M, 4), ``x0 y0 x1 y1``, inclusive pixels of the original picture.
         offsets: int64 (N + 1,), where each image's boxes start.
+        masks: each image's masks; None for a split with boxes.
     """
 
     split: SplitName
@@ -76,20 +147,26 @@ class Annotations:
     sizes: Ints
     boxes: Ints
     offsets: Ints
+    masks: Masks | None = None
 
     def __post_init__(self) -> None:
+        refuse_sealed(self.split)
         count = len(self.ids)
         assert self.labels.shape == (count,)
         assert self.sizes.shape == (count, 2)
         assert self.offsets.shape == (count + 1,)
         assert self.boxes.shape == (int(self.offsets[-1]), 4)
-        assert bool((np.diff(self.offsets) > 0).all())
+        if self.masks is None:
+            assert bool((np.diff(self.offsets) > 0).all())
+        else:
+            assert len(self.boxes) == 0
+            assert len(self.masks) == count
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def select(self, indices: Ints) -> "Annotations":
-        """Return some of the images with their boxes, in the order of the indices, int64 (n,), at least one."""
+        """Return some of the images with what they have, in the order of the indices, int64 (n,), at least one."""
         counts = np.diff(self.offsets)[indices]
         boxes = [self.boxes[self.offsets[index] : self.offsets[index + 1]] for index in indices]
         return replace(
@@ -99,6 +176,7 @@ class Annotations:
             sizes=self.sizes[indices],
             boxes=np.concatenate(boxes),
             offsets=np.concatenate(([0], np.cumsum(counts))),
+            masks=None if self.masks is None else self.masks.select(indices.tolist()),
         )
 
 
@@ -134,8 +212,10 @@ class Dataset(ABC):
         """Return the boxes of ``train-fullsup`` or ``test``.
 
         Raises:
-            SealedError: for ``train-weaksup``, whose boxes do not exist for anyone here (PROTOCOL: splits).
+            SealedError: for ``train-weaksup``, whose boxes do not exist for anyone here (PROTOCOL: splits), and for
+                ``test`` inside :func:`sealed_test`.
         """
+        refuse_sealed(split)  # here too: a dataset may keep annotations that were made before
         if split == "train-weaksup":
             raise SealedError("boxes of train-weaksup do not exist under the protocol")
         return self._annotations(split)
@@ -152,11 +232,15 @@ class Dataset(ABC):
 
 
 def annotation_fingerprint(annotations: Annotations) -> str:
-    """Return the hash of a split's ids, labels, sizes and boxes, 16 hex digits."""
+    """Return the hash of a split's ids, labels, sizes and boxes (or the names of its masks), 16 hex digits."""
     digest = _Digest()
     digest.texts(annotations.ids)
     for array in (annotations.labels, annotations.sizes, annotations.boxes, annotations.offsets):
         digest.ints(array)
+    if annotations.masks is not None:
+        for names in annotations.masks.objects:
+            digest.texts(names)
+        digest.texts(tuple(name or "" for name in annotations.masks.ignored))
     return digest.hex()
 
 

@@ -1,0 +1,173 @@
+"""Scoring a finished run again from its kept raw maps: hits, metrics and slices under the present protocol.
+
+The maps are the truth. Nothing is trained and no picture is read, so the numbers come out the same to the last bit
+wherever the protocol has not changed.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wsolbench import __version__
+from wsolbench.data.splits import SplitName
+from wsolbench.engine.infer import Inference
+from wsolbench.errors import UserError
+from wsolbench.null_rows import NULL_ROWS, null_normalization, null_scores
+from wsolbench.outcome import keep_outputs, make_record, score_outputs
+from wsolbench.protocols import MIN_MAX, PROTOCOL_VERSION, SplitScores
+from wsolbench.provenance import Clock
+from wsolbench.record_schema import Provenance, Record
+from wsolbench.recorded_data import recorded_division
+from wsolbench.records import find_record, record_path, write_hits, write_record
+from wsolbench.scoring import score_with_slices
+from wsolbench.stored_hits import SCORED, read_arrays, score_arrays
+from wsolbench.supervision import Division
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rescored:
+    """A run before and after.
+
+    Attributes:
+        before: its record as it was.
+        after: its record now.
+        path: where that lies.
+    """
+
+    before: Record
+    after: Record
+    path: Path
+
+
+def rescore(run: str, results: Path, data_root: Path | None) -> Rescored:
+    """Recompute hits, metrics and slices of a run and write its record anew.
+
+    Identity, history, command and cost stay; the protocol's version in the identity becomes the present one, and the
+    provenance names the code that scored again. A null row is drawn again, since it keeps no maps.
+
+    Args:
+        run: the first characters of a run id, or a record's path.
+        results: folder of records and runs; the new record is written there.
+        data_root: where the images are, for a dataset that reads its boxes from there.
+
+    Raises:
+        UserError: no such run, its maps are not there or damaged, or the data are not those of the run.
+    """
+    clock = Clock()
+    before = find_record(results, run)
+    if before.identity["method"] not in NULL_ROWS:
+        _refuse_missing(before, results)
+    division, side = recorded_division(before, data_root), before.identity["recipe"]["image_size"]
+    normalization = before.identity["recipe"].get("normalization", MIN_MAX.name)
+    identity = {**before.identity, "protocol": PROTOCOL_VERSION}
+    origin = _noted(before.provenance, clock)
+    if before.identity["method"] in NULL_ROWS:
+        after, scores = _redrawn(before, division, side, normalization)
+        after = replace(after, identity=identity, provenance=origin)
+    else:
+        outputs = {split: _kept_outputs(before, division, split, results) for split in SCORED}
+        splits = score_outputs(outputs, division, side, normalization)
+        after = make_record(identity, division, splits, origin, before.history)
+        scores = {split: scored.scores for split, scored in splits.items()}
+        if after.run_id != before.run_id:  # under another version of the protocol it is another run
+            keep_outputs(division, splits, results / "runs" / after.run_id)
+    path = record_path(identity, results)
+    write_hits(path.with_suffix(".npz"), **score_arrays(scores))
+    write_record(after, results)
+    return Rescored(before=before, after=after, path=path)
+
+
+def changes(rescored: Rescored) -> list[str]:
+    """Say what is different now: a line for each number, on all images and on the slices, and one for all others."""
+    before, after = _numbers(rescored.before), _numbers(rescored.after)
+    lines = []
+    for name in sorted(before.keys() | after.keys()):
+        old, new = before.get(name), after.get(name)
+        if old != new:
+            lines.append(f"{name}: {_text(old)} -> {_text(new)}")
+    same = sum(before.get(name) == value for name, value in after.items())
+    return [*lines, f"{same} of {len(after)} numbers are the same to the last bit"]
+
+
+def _numbers(record: Record) -> dict[str, float]:
+    """Return every metric, those of slices as ``key on slice``."""
+    numbers = dict(record.metrics)
+    for name, part in record.slices.items():
+        numbers |= {f"{key} on {name}": value for key, value in part.metrics.items()}
+    return numbers
+
+
+def _text(value: float | None) -> str:
+    return "absent" if value is None else f"{value:.2f}"
+
+
+def _noted(origin: Provenance, clock: Clock) -> Provenance:
+    """Add the code that scores again to what took part."""
+    commit, dirty = clock.code
+    note = f"{__version__}, commit {commit or 'unknown'}{' with uncommitted changes' if dirty else ''}"
+    return replace(origin, versions={**origin.versions, "rescored by wsolbench": note})
+
+
+def _redrawn(
+    before: Record, division: Division, side: int, normalization: str
+) -> tuple[Record, dict[SplitName, SplitScores]]:
+    """Score a null row again."""
+    name, boxes = before.identity["method"], {split: division.annotations(split) for split in SCORED}
+    chosen = null_normalization(name, boxes["train-fullsup"], side, before.map_size, normalization)
+    splits = null_scores(name, boxes, side, before.map_size, chosen)
+    scores, slices = score_with_slices(splits, boxes, side)
+    after = replace(
+        before,
+        metrics=scores.metrics,
+        thresholds=scores.thresholds,
+        absent=scores.absent,
+        slices=slices,
+        percentile=chosen.percentile,
+    )
+    return after, splits
+
+
+# --- runs with maps ---------------------------------------------------------------------------------------------------
+
+
+def _kept(record: Record, split: SplitName, results: Path) -> Path:
+    return results / "runs" / record.run_id / f"{split}.npz"
+
+
+def _refuse_missing(record: Record, results: Path) -> None:
+    """Raise UserError if the run has not kept its maps here."""
+    for split in SCORED:
+        path = _kept(record, split, results)
+        if not path.is_file():
+            raise UserError(
+                f"the raw maps of run {record.run_id} are not in '{path}'; give --results of the machine that trained "
+                f"it, or train it again with `{record.provenance.command} --no-resume`"
+            )
+
+
+def _kept_outputs(record: Record, division: Division, split: SplitName, results: Path) -> Inference:
+    """Read what the network said about a split; which maps carry no information is found out when they are scored."""
+    path, ids = _kept(record, split, results), division.annotations(split).ids
+    arrays = _arrays(path)
+    maps = arrays["maps"]
+    if tuple(arrays["ids"].tolist()) != ids or maps.shape != (len(ids), *record.map_size):
+        raise UserError(
+            f"'{path}' holds maps {maps.shape} that are not those of {split} in run {record.run_id}; expected "
+            f"{len(ids)} of {record.map_size}, so train it again with `{record.provenance.command} --no-resume`"
+        )
+    unknown = np.zeros(len(ids), dtype=bool)
+    return Inference(logits=arrays.get("logits"), raw_maps=maps, constant=unknown, invalid=unknown)
+
+
+def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Read the file of a split's outputs."""
+    try:
+        arrays = read_arrays(path)
+    except ValueError as error:
+        raise UserError(f"the raw maps in '{path}' are unusable: {error}; copy them again, or train again") from None
+    if not {"ids", "maps"} <= arrays.keys():
+        raise UserError(f"'{path}' holds {', '.join(arrays) or 'nothing'}; expected ids and maps, as a run writes them")
+    return arrays

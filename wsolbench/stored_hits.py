@@ -1,0 +1,67 @@
+"""The hits beside a record: ``<run-id>.npz`` with the bit-packed decisions and label ranks of every scored split."""
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wsolbench.data.splits import SplitName
+from wsolbench.protocols import BoxHits, SplitScores
+
+SCORED: tuple[SplitName, ...] = ("train-fullsup", "test")
+"""The splits that every record has hits of."""
+
+
+def score_arrays(splits: Mapping[SplitName, SplitScores]) -> dict[str, npt.NDArray[Any]]:
+    """Return the hits and label ranks of every split as named arrays: ``test/packed``, ``test/ranks``, ..."""
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for split, scores in splits.items():
+        arrays |= {f"{split}/{name}": array for name, array in scores.hits.arrays().items()}
+        if scores.ranks is not None:
+            arrays[f"{split}/ranks"] = scores.ranks
+    return arrays
+
+
+def read_scores(path: Path) -> dict[SplitName, SplitScores]:
+    """Read what :func:`score_arrays` gave.
+
+    Args:
+        path: of the ``.npz``.
+
+    Returns:
+        What was scored of every split of :data:`SCORED`.
+
+    Raises:
+        ValueError: it is not there, damaged or foreign; a clause that says how.
+    """
+    arrays = read_arrays(path)
+    found: dict[SplitName, SplitScores] = {}
+    for split in SCORED:
+        own = {name.removeprefix(f"{split}/"): array for name, array in arrays.items() if name.startswith(f"{split}/")}
+        ranks = own.pop("ranks", None)
+        # The number of classes is not stored; the ranks prove at least so many. Whether that is enough for a Top-k was
+        # decided when the split was scored, and stands in the record.
+        classes = None if ranks is None else int(ranks.max(initial=0)) + 1
+        found[split] = SplitScores(hits=BoxHits.from_arrays(own), ranks=ranks, num_classes=classes)
+    return found
+
+
+def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Read every array of an ``.npz``.
+
+    Raises:
+        ValueError: it is not there or damaged; a clause that says how.
+    """
+    try:
+        # Opened here: numpy leaves a damaged file open.
+        with path.open("rb") as file, np.load(file) as stored:
+            return {name: stored[name] for name in stored.files}
+    except FileNotFoundError:
+        raise ValueError("it is not there") from None
+    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0][:120]
+        raise ValueError(f"it cannot be read as an .npz file of arrays ({reason})") from None
