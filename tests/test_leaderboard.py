@@ -11,7 +11,19 @@ import pytest
 from record_examples import FINGERPRINTS, make_empty_slice, make_null, make_provenance, make_record, make_slice
 
 from wsolbench.errors import UserError
-from wsolbench.leaderboard import build, caption, columns, explain, mark, title, to_csv, to_markdown, write_tables
+from wsolbench.leaderboard import (
+    build,
+    caption,
+    columns,
+    explain,
+    mark,
+    title,
+    to_csv,
+    to_frame,
+    to_markdown,
+    write_tables,
+)
+from wsolbench.record_schema import Tuned
 from wsolbench.records import load_records, write_record
 
 V2 = ("", "max_box_acc_v2")
@@ -379,3 +391,60 @@ def test_no_heavy_import():
     code = "import sys, wsolbench.leaderboard; print(sorted({'torch', 'pandas'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def tuned(name="s-cam", trials=16, **drawn):
+    return {"tuned": Tuned(study=name, trials=trials, trial=3, drawn=drawn, images=44, training_s=600.0)}
+
+
+def tuned_board():
+    """Two tuned methods with their own learning rate and map size, one tuned with another budget, one not tuned."""
+    return build(
+        [
+            *(
+                make_record("cam", seed, v2=50.0, recipe={"lr": 0.1}, fields=tuned(lr=0.1, feature_map=8))
+                for seed in (0, 1)
+            ),
+            make_record(
+                "has",
+                v2=40.0,
+                config={"rate": 0.5},
+                recipe={"lr": 0.2},
+                fields={**tuned("s-has", lr=0.2, rate=0.5), "map_size": (8, 8)},
+            ),
+            make_record("adl", recipe={"lr": 0.1}, fields=tuned("s-adl", trials=8, lr=0.1)),
+            make_record("cam", recipe={"lr": 0.1}),
+            make_null(fields={"map_size": (8, 8)}),
+            make_null("ceiling"),
+        ]
+    )
+
+
+def test_tuned_rows_share_a_table_with_those_of_the_same_budget():
+    tables = {title(table.section): table for table in tuned_board().tables}
+    assert {name: labels(table.rows) for name, table in tables.items()} == {
+        "parts, resnet-tiny, 64×64 px, maps 16×16": ["cam"],
+        "parts, resnet-tiny, 64×64 px, 16 trials each": ["cam", "has"],
+        "parts, resnet-tiny, 64×64 px, 8 trials each": ["adl"],
+        "parts, no backbone, 64×64 px, maps 8×8": [],
+    }
+    nulls = [labels(table.nulls) for table in tables.values()]
+    assert sorted(nulls) == [["ceiling"], ["ceiling"], ["ceiling"], ["center"]]  # those of the largest map
+
+
+def test_a_tuned_row_says_what_was_chosen_and_what_it_cost():
+    text = to_markdown(tuned_board())
+    assert (
+        "¹ trial 3 of 16, the best on 44 images of train-fullsup: lr=0.1, feature_map=8; all trials trained for 10.0"
+        " minutes" in text
+    )
+    frame = to_frame(tuned_board())
+    found = frame[frame.method == "has"].iloc[0]
+    assert (found.trials, found.tuned, found.map_height) == (16, '{"lr": 0.2, "rate": 0.5}', 8)
+
+
+def test_two_choices_for_one_method_are_two_rows():
+    records = [
+        make_record("cam", recipe={"lr": lr}, fields=tuned(name, lr=lr)) for name, lr in (("a", 0.1), ("b", 0.2))
+    ]
+    assert labels(build(records).tables[0].rows) == ["cam (lr=0.1, study=a)", "cam (lr=0.2, study=b)"]

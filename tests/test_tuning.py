@@ -279,14 +279,20 @@ def test_a_choice_fills_a_request_and_options_go_on_top(choice):
     asked = Request(
         method="fake",
         dataset="parts",
-        settings={"lr": "0.5"},
+        settings={"batch_size": "16"},
         recipe={"seed": 0, "epochs": 9},
         precision="bf16",
         weights="none",
     )
     request = with_choice(asked, choice)
-    assert (request.settings["lr"], request.recipe["epochs"]) == ("0.5", 9)
+    assert (request.settings["batch_size"], request.recipe["epochs"]) == ("16", 9)
     assert (request.precision, request.weights) == ("bf16", "none")
+
+
+def test_a_run_of_a_choice_says_what_chose_it(choice):
+    tuned, written = with_choice(Request(method="fake", dataset="parts"), choice).tuned, json.loads(choice.read_text())
+    assert (tuned.study, tuned.trials, tuned.trial) == (written["study"], written["trials"], written["chosen"]["trial"])
+    assert (tuned.drawn, tuned.images) == (written["chosen"]["drawn"], written["images"])
 
 
 @pytest.mark.parametrize(
@@ -296,6 +302,7 @@ def test_a_choice_fills_a_request_and_options_go_on_top(choice):
         ({"dataset": "cub"}, "was tuned for dataset parts, not cub"),
         ({"backbone": "resnet50"}, "was tuned for backbone resnet-tiny, not resnet50"),
         ({"preset": "a"}, "was tuned for preset None, not a"),
+        ({"settings": {"lr": "0.5"}}, "lr was chosen by --config .*; leave it out"),
         ({"recipe": {"seed": None}}, "--seed .* is that of the chosen trial, which is never reported"),
     ],
 )

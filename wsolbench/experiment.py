@@ -120,7 +120,7 @@ def _run(plan: Plan, request: Request, clock: Clock, run_dir: Path) -> None:
     done = train_and_score(plan, request, clock, run_dir)
     _keep(done.method, plan, run_dir)
     keep_outputs(plan.division, done.splits, run_dir)
-    record = make_record(plan.identity, plan.division, done.splits, done.origin, done.fitted.history)
+    record = make_record(plan.identity, plan.division, done.splits, done.origin, done.fitted.history, request.tuned)
     write_null_rows(
         plan.dataset,
         plan.recipe.image_size,

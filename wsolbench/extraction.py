@@ -15,7 +15,7 @@ from wsolbench.null_rows import write_null_rows
 from wsolbench.outcome import hit_arrays, keep_outputs, make_record, refuse_damaged, score_splits
 from wsolbench.posthoc import EXTRACTORS, extractor
 from wsolbench.provenance import Clock, provenance
-from wsolbench.record_schema import Record, identity_hash
+from wsolbench.record_schema import Record, Tuned, identity_hash
 from wsolbench.records import find_record, record_path, write_hits, write_record
 from wsolbench.trained import open_run
 
@@ -78,11 +78,11 @@ def extract(asked: Extraction) -> Path:
     if path.is_file():
         refuse_damaged(path, "move it away")
     else:
-        _extract(plan, method, replace(asked, run=run.run_id), clock, path)
+        _extract(plan, method, replace(asked, run=run.run_id), clock, path, run.tuned)
     return path
 
 
-def _extract(plan: Plan, method: Method[Any], asked: Extraction, clock: Clock, path: Path) -> None:
+def _extract(plan: Plan, method: Method[Any], asked: Extraction, clock: Clock, path: Path, tuned: Tuned | None) -> None:
     """Score and record."""
     refuse_unwritable("--results", asked.results)
     reset_peak_memory(plan.device)
@@ -100,7 +100,7 @@ def _extract(plan: Plan, method: Method[Any], asked: Extraction, clock: Clock, p
         train_images_per_s=None,
         peak_memory_mb=peak_memory_mb(plan.device),
     )
-    record = make_record(plan.identity, plan.division, splits, origin, history=[])
+    record = make_record(plan.identity, plan.division, splits, origin, history=[], tuned=tuned)
     side, normalization = plan.recipe.image_size, plan.recipe.normalization
     write_null_rows(plan.dataset, side, record.map_size, asked.results, asked.command, clock.code, normalization)
     write_hits(path.with_suffix(".npz"), **hit_arrays(splits))

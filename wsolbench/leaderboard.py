@@ -91,13 +91,12 @@ def headline(table: Table) -> Column:
 def title(section: Section) -> str:
     """Return the table's title: dataset, backbone, sizes (height x width, pixels), and what tells it from its like."""
     options = ", ".join(f"{name}={text}" for name, text in flatten(section.options).items())
-    height, width = section.map_size
     return ", ".join(
         [
             f"{section.dataset} ({options})" if options else section.dataset,
             section.backbone if section.backbone != "none" else "no backbone",
             f"{section.image_size}×{section.image_size} px",
-            f"maps {height}×{width}",
+            f"{section.trials} trials each" if section.map_size is None else "maps {}×{}".format(*section.map_size),
             *(f"{name}={text}" for name, text in section.differences.items()),
         ]
     )
@@ -172,7 +171,7 @@ def _markdown_table(table: Table) -> str:
     notes: dict[str, int] = {}
 
     def line(row: Row, ranked: bool) -> list[str]:
-        label = row.label.replace("|", "\\|") + _supervision_note(row, notes)
+        label = row.label.replace("|", "\\|") + _notes(row, notes)
         ranks = [marks[column.key].get(row.label, 0) if ranked else 0 for column in shown]
         cells = [_cell(row, column.key, rank, notes) for column, rank in zip(shown, ranks, strict=True)]
         return [label, str(row.n), *cells]
@@ -202,16 +201,17 @@ def _cell(row: Row, key: Key, rank: int, notes: dict[str, int]) -> str:
     return text
 
 
-def _supervision_note(row: Row, notes: dict[str, int]) -> str:
-    """Mark a row that trained on more than labels; adds what it used to ``notes`` (text -> number)."""
-    used = row.supervision
-    if not used:
-        return ""
-    reason = (
-        f"not weakly supervised: trained on the boxes of {used['train_images']:,} images of train-fullsup; its"
-        f" thresholds were frozen on {used['threshold_images']:,} others of that split"
-    )
-    return " " + _superscript(notes.setdefault(reason, len(notes) + 1))
+def _notes(row: Row, notes: dict[str, int]) -> str:
+    """Mark a row that trained on more than labels or was tuned; adds how to ``notes`` (text -> number)."""
+    reasons, used, tuned = [], row.supervision, row.tuned
+    if used:
+        reasons.append(
+            f"not weakly supervised: trained on the boxes of {used['train_images']:,} images of train-fullsup; its"
+            f" thresholds were frozen on {used['threshold_images']:,} others of that split"
+        )
+    if tuned is not None:
+        reasons.append(str(tuned))
+    return "".join(" " + _superscript(notes.setdefault(reason, len(notes) + 1)) for reason in reasons)
 
 
 def _superscript(number: int) -> str:
@@ -225,8 +225,9 @@ def to_frame(board: Leaderboard) -> "pd.DataFrame":
     """Return every metric in tidy form: one line per (section, row, slice, metric).
 
     ``extractor`` is empty for a method's own maps; ``supervision`` is what was trained on, ``labels`` or ``masks``;
-    ``config`` and ``dataset_options`` are JSON; ``slice`` is empty for all test images; ``images`` is the number of
-    test images in the slice; ``std`` is empty for one seed; an absent metric has n = 0, no mean, and a ``reason``.
+    ``config``, ``dataset_options`` and ``tuned`` (the hyperparameters that were chosen) are JSON; ``slice`` is empty
+    for all test images; ``images`` is the number of test images in the slice; ``std`` is empty for one seed; an absent
+    metric has n = 0, no mean, and a ``reason``.
     """
     import pandas as pd  # half a second, which markdown need not wait for
 
@@ -238,19 +239,20 @@ def to_frame(board: Leaderboard) -> "pd.DataFrame":
         for line in _tidy(table.section, row, null)
     ]
     names = "section title dataset dataset_options backbone image_size map_height map_width protocol test_fingerprint"
-    more = "method extractor supervision label config null slice images metric mean std n reason"
+    more = "method extractor supervision label config null trials tuned slice images metric mean std n reason"
     return pd.DataFrame(lines, columns=[*names.split(), *more.split()])
 
 
 def _tidy(section: Section, row: Row, null: bool) -> Iterable[tuple[object, ...]]:
     where = (section.key, title(section), section.dataset, _json(section.options), section.backbone)
-    how = (section.image_size, *section.map_size, section.protocol, section.fingerprints.get("test", ""))
+    how = (section.image_size, *row.records[0].map_size, section.protocol, section.fingerprints.get("test", ""))
     who = (row.method, row.extractor, row.supervision.get("kind", "labels"), row.label, _json(row.config), null)
+    tuned = (section.trials, "" if row.tuned is None else _json(row.tuned.drawn))
     for key in row.keys():  # noqa: SIM118 (not a mapping)
         part, metric = key
         score = row.score(key)
         numbers = (score.mean, score.std, score.n) if score else (None, None, 0)
-        yield (*where, *how, *who, part, row.images(part), metric, *numbers, row.reason(key))
+        yield (*where, *how, *who, *tuned, part, row.images(part), metric, *numbers, row.reason(key))
 
 
 def _json(values: Mapping[str, Any]) -> str:
@@ -308,6 +310,8 @@ def explain(record: Record) -> str:
     percentile = "" if record.percentile is None else f", percentile {record.percentile}, chosen on train-fullsup"
     lines.append("maps: {}×{}".format(*record.map_size) + percentile)
     lines.extend(f"{name.replace('_', ' ')}: {count:,}" for name, count in record.counts.items())
+    if record.tuned is not None:
+        lines.append(f"tuned by {record.tuned.study}: {record.tuned}")
     lines += ["", _metric_lines(record), ""]
     lines.append(f"commit: {origin.commit or 'unknown'}{' with uncommitted changes' if origin.dirty else ''}")
     lines.append(f"versions: {_fields(origin.versions)}")

@@ -1,7 +1,9 @@
 """Records -> the leaderboard as typed tables, which :mod:`wsolbench.leaderboard` writes down.
 
 A table never mixes what cannot be compared: everything in a run's identity except method, its config and the seed, and
-the size of its raw maps, must be equal. Rows are mean and sample standard deviation over seeds.
+the size of its raw maps, must be equal. Tuned runs have tables of their own, one for each number of trials: there each
+method has the learning rate and the map size that were chosen for it. Rows are mean and sample standard deviation over
+seeds.
 """
 
 import math
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wsolbench.protocols import MIN_MAX
-from wsolbench.record_schema import Record, Slice, canonical, identity_hash
+from wsolbench.record_schema import Record, Slice, Tuned, canonical, identity_hash
 
 NO_BACKBONE = "none"
 """The backbone's name in the record of a null row."""
@@ -83,6 +85,11 @@ class Row:
         return supervision
 
     @property
+    def tuned(self) -> Tuned | None:
+        """The study that chose the hyperparameters; None where they were given."""
+        return self.records[0].tuned
+
+    @property
     def n(self) -> int:
         """Number of seeds."""
         return len(self.records)
@@ -136,7 +143,8 @@ class Section:
         images: split -> number of images.
         backbone: its name.
         image_size: side of the evaluation size in pixels.
-        map_size: (h, w) of the raw maps.
+        map_size: (h, w) of the raw maps; None where it was tuned for each row.
+        trials: number of configurations that each row's were chosen from; None where they were given.
         protocol: version.
         headline: what rows are ranked by.
         differences: what tells the section from others of the same title: field -> value as text.
@@ -149,7 +157,8 @@ class Section:
     images: Mapping[str, int]
     backbone: str
     image_size: int
-    map_size: tuple[int, int]
+    map_size: tuple[int, int] | None
+    trials: int | None
     protocol: str
     headline: Key
     differences: Mapping[str, str]
@@ -179,7 +188,7 @@ def build(records: Iterable[Record], warnings: Sequence[str] = ()) -> Leaderboar
     """Sort records into tables. The result does not depend on their order.
 
     Null rows (records that train nothing and have the backbone ``none``) stand in every table of their dataset,
-    evaluation size and map size; those that fit none get tables of their own.
+    evaluation size and map size, the largest one of a table; those that fit none get tables of their own.
 
     Args:
         records: as :func:`~wsolbench.records.load_records` gives them.
@@ -195,7 +204,8 @@ def build(records: Iterable[Record], warnings: Sequence[str] = ()) -> Leaderboar
     placed: set[str] = set()
     beside: dict[str, list[Record]] = {}
     for key, members in groups.items():
-        beside[key] = [null for null in nulls if _fits(null, members[0])]
+        largest = max(members, key=lambda record: record.map_size)
+        beside[key] = [null for null in nulls if _fits(null, largest)]
         placed.update(null.run_id for null in beside[key])
     for null in nulls:
         if null.run_id not in placed:
@@ -213,11 +223,13 @@ def build(records: Iterable[Record], warnings: Sequence[str] = ()) -> Leaderboar
 
 
 def _shared(record: Record) -> dict[str, Any]:
-    """Return what all rows of a table share: the identity without method and seed, with the map size."""
+    """Return what all rows of a table share: the identity without what is a row's own, and how it was tuned or not."""
+    own = {"seed"} if record.tuned is None else {"seed", *record.tuned.drawn}
     shared = {key: value for key, value in record.identity.items() if key not in _OF_ROW}
-    shared["recipe"] = {key: value for key, value in record.identity["recipe"].items() if key != "seed"}
-    shared["map_size"] = list(record.map_size)
-    return shared
+    shared["recipe"] = {key: value for key, value in record.identity["recipe"].items() if key not in own}
+    if record.tuned is None:
+        return {**shared, "map_size": list(record.map_size)}
+    return {**shared, "trials": record.tuned.trials}
 
 
 def _fits(null: Record, record: Record) -> bool:
@@ -251,10 +263,12 @@ def _rows(records: Iterable[Record], headline: Key) -> tuple[Row, ...]:
     groups: defaultdict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
         own = {name: record.identity[name] for name in _OF_ROW if name in record.identity}
+        if record.tuned is not None:
+            own["tuned"] = {"study": record.tuned.study, "trial": record.tuned.trial}
         groups[system_name(record.identity), canonical(own)].append(record)
     fields: defaultdict[str, dict[str, Mapping[str, str]]] = defaultdict(dict)
     for (system, own_text), members in groups.items():
-        fields[system][own_text] = _fields(members[0].identity)
+        fields[system][own_text] = _fields(members[0])
     differ = {system: varying(group) for system, group in fields.items()}
     rows = [
         Row(
@@ -272,11 +286,13 @@ def system_name(identity: Mapping[str, Any]) -> str:
     return " + ".join(name for name in names if name)
 
 
-def _fields(identity: Mapping[str, Any]) -> dict[str, str]:
-    """Return what may tell rows of one system apart, as text: config, plugin, the extractor's point."""
+def _fields(record: Record) -> dict[str, str]:
+    """Return what may tell rows of one system apart, as text: config, plugin, extractor's point, what was tuned."""
+    identity = record.identity
+    study = {} if record.tuned is None else {"study": record.tuned.study, **record.tuned.drawn}
     plugin = {"plugin": identity["plugin"]} if "plugin" in identity else {}
     point = {"point": identity["extractor"]["point"]} if "extractor" in identity else {}
-    return flatten({**identity["config"], **plugin, **point})
+    return flatten({**identity["config"], **plugin, **point, **study})
 
 
 def _rank(row: Row, headline: Key) -> tuple[float, str]:
@@ -321,7 +337,7 @@ def _sections(examples: Mapping[str, Record]) -> dict[str, Section]:
         rest = _shared(record)
         recipe = rest.pop("recipe")
         image_size = recipe.pop("image_size")
-        shown = [rest.pop(name) for name in ("dataset", "dataset_options", "backbone", "map_size")]
+        shown = [rest.pop(name, None) for name in ("dataset", "dataset_options", "backbone", "map_size", "trials")]
         alike[canonical([*shown, image_size])][key] = {**flatten(recipe), **flatten(rest)}
     sections = {}
     for _, group in sorted(alike.items()):
@@ -344,7 +360,8 @@ def _section(record: Record, differences: Mapping[str, str]) -> Section:
         images=record.images,
         backbone=identity["backbone"],
         image_size=identity["recipe"]["image_size"],
-        map_size=record.map_size,
+        map_size=record.map_size if record.tuned is None else None,
+        trials=None if record.tuned is None else record.tuned.trials,
         protocol=identity["protocol"],
         headline=(record.headline, V2),
         differences=differences,

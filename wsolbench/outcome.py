@@ -16,7 +16,7 @@ from wsolbench.engine.infer import Inference, OnMaps, Predict, infer
 from wsolbench.errors import RunError, UserError
 from wsolbench.method import Method
 from wsolbench.protocols import MIN_MAX, BoxHits, Normalization, SplitScores
-from wsolbench.record_schema import Provenance, Record
+from wsolbench.record_schema import Provenance, Record, Tuned
 from wsolbench.records import read_record, write_hits
 from wsolbench.scoring import (
     BoxScorer,
@@ -168,6 +168,7 @@ def make_record(
     splits: Scored,
     origin: Provenance,
     history: Sequence[Mapping[str, float | None]],
+    tuned: Tuned | None,
 ) -> Record:
     """Score the protocol's metrics and put the record together."""
     dataset = division.dataset
@@ -191,6 +192,7 @@ def make_record(
         percentile=splits["test"].normalization.percentile,
         provenance=origin,
         history=history,
+        tuned=tuned,
     )
 
 

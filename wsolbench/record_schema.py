@@ -70,6 +70,44 @@ class Provenance:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """The study of ``wsolbench tune`` that chose a run's hyperparameters.
+
+    Attributes:
+        study: its name.
+        trials: how many configurations it tried: the budget.
+        trial: index of the chosen one.
+        drawn: the hyperparameters that were chosen, by name.
+        images: of train-fullsup, that the choice was made on.
+        training_s: seconds that all trials trained.
+    """
+
+    study: str
+    trials: int
+    trial: int
+    drawn: Mapping[str, Any]
+    images: int
+    training_s: float
+
+    def __str__(self) -> str:
+        """Say what was chosen and what it cost."""
+        drawn = ", ".join(f"{name}={short(value)}" for name, value in self.drawn.items())
+        return (
+            f"trial {self.trial} of {self.trials}, the best on {self.images:,} images of train-fullsup: {drawn}; "
+            f"all trials trained for {self.training_s / 60:.1f} minutes"
+        )
+
+
+def short(value: object) -> str:
+    """Return a setting as a reader wants it: floats with four digits.
+
+    >>> short(0.123456), short(8)
+    ('0.1235', '8')
+    """
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """One finished run.
 
@@ -93,7 +131,9 @@ class Record:
         provenance: commit, versions, device, cost, command.
         history: one mapping per epoch: loss terms and diagnostics; None where a value was not finite.
         percentile: of the maps' normalisation, 0 to 100, chosen on train-fullsup; None for one that has no percentile.
-            Only there in a file if it is not None.
+        tuned: who chose the hyperparameters; None: whoever typed the command.
+
+    The last two are there in a file only if they are not None.
     """
 
     identity: Mapping[str, Any]
@@ -109,6 +149,7 @@ class Record:
     provenance: Provenance
     history: Sequence[Mapping[str, float | None]]
     percentile: int | None = None
+    tuned: Tuned | None = None
 
     @cached_property
     def run_id(self) -> str:
@@ -123,8 +164,9 @@ class Record:
                 returns, :meth:`from_json` reads.
         """
         body = {name: _ordered(value) for name, value in asdict(self).items()}
-        if self.percentile is None:
-            del body["percentile"]
+        for name in _ABSENT:
+            if body[name] is None:
+                del body[name]
         body["history"] = [{key: _finite_or_none(value) for key, value in epoch.items()} for epoch in body["history"]]
         text = json.dumps({"schema": SCHEMA_VERSION, "run_id": self.run_id, **body}, indent=1) + "\n"
         Record.from_json(text)
@@ -154,7 +196,7 @@ def _parsed(text: str) -> Record:
     if version != SCHEMA_VERSION:
         raise ValueError(f"its schema version is {reprlib.repr(version)}, this wsolbench reads {SCHEMA_VERSION}")
     stated = data.pop("run_id", None)
-    record = Record(**_checked({"percentile": None, **data}, _RECORD))
+    record = Record(**_checked({**_ABSENT, **data}, _RECORD))
     if record.headline and record.headline not in record.slices:
         raise _bad("headline", "the name of a slice or an empty text", record.headline)
     if stated != record.run_id:
@@ -320,6 +362,10 @@ def _identity(value: Any, where: str) -> dict[str, Any]:  # noqa: ANN401
     return identity
 
 
+def _tuned(value: Any, where: str) -> Tuned | None:  # noqa: ANN401
+    return None if value is None else Tuned(**_checked(value, _TUNED, f"{where}."))
+
+
 def _map_size(value: Any, where: str) -> tuple[int, int]:  # noqa: ANN401
     if isinstance(value, list) and len(value) == 2 and all(type(side) is int and side > 0 for side in value):
         return value[0], value[1]
@@ -361,6 +407,12 @@ _PROVENANCE: Mapping[str, Check] = {
     "train_images_per_s": _number(*_ANY_NUMBER, optional=True),
     "peak_memory_mb": _number(*_ANY_NUMBER, optional=True),
 }
+_TUNED: Mapping[str, Check] = {
+    "study": _TEXT,
+    **dict.fromkeys(("trials", "trial", "images"), _COUNT),
+    "drawn": _kind(dict),
+    "training_s": _number(*_ANY_NUMBER),
+}
 _RECORD: Mapping[str, Check] = {
     "identity": _identity,
     "trainable": _kind(bool),
@@ -373,4 +425,6 @@ _RECORD: Mapping[str, Check] = {
     "provenance": lambda value, where: Provenance(**_checked(value, _PROVENANCE, f"{where}.")),
     "history": _history,
     "percentile": _number(0, 100, "a percentile, 0 to 100", optional=True),
+    "tuned": _tuned,
 }
+_ABSENT: Mapping[str, None] = dict.fromkeys(("percentile", "tuned"))  # fields that a file need not have

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wsolbench.record_schema import Tuned
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -28,6 +30,7 @@ class Request:
         cache: folder of the decoded images.
         save_maps: folder that gets each raw map as ``<split>/<image id>.npy``.
         plugins: local method files.
+        tuned: the study that chose the hyperparameters among ``settings`` and ``recipe``.
         quiet: plain progress lines.
     """
 
@@ -47,6 +50,7 @@ class Request:
     cache: Path | None = None
     save_maps: Path | None = None
     plugins: Sequence[Path] = ()
+    tuned: Tuned | None = None
     quiet: bool = False
 
     @property

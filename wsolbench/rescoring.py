@@ -70,7 +70,7 @@ def rescore(run: str, results: Path, data_root: Path | None) -> Rescored:
     else:
         outputs = {split: _kept_outputs(before, division, split, results) for split in SCORED}
         splits = score_outputs(outputs, division, side, normalization)
-        after = make_record(identity, division, splits, origin, before.history)
+        after = make_record(identity, division, splits, origin, before.history, before.tuned)
         scores = {split: scored.scores for split, scored in splits.items()}
         if after.run_id != before.run_id:  # under another version of the protocol it is another run
             keep_outputs(division, splits, results / "runs" / after.run_id)

@@ -18,7 +18,7 @@ from wsolbench.errors import RunError, UserError
 from wsolbench.files import atomic_write
 from wsolbench.protocols import BoxHits
 from wsolbench.protocols.selection import select
-from wsolbench.record_schema import Provenance, identity_hash
+from wsolbench.record_schema import Provenance, Tuned, identity_hash, short
 from wsolbench.records import write_hits
 from wsolbench.request import Request
 
@@ -274,7 +274,7 @@ def describe_choice(choice: Mapping[str, Any], folder: Path) -> str:
     records = [read_trial(trial_path(folder, index)) for index in range(choice["trials"])]
     chosen, criterion = choice["chosen"], choice["criterion"]
     where = f"{criterion['split']}{', ' + criterion['slice'] if criterion['slice'] else ''}"
-    drawn = ", ".join(f"{name}={_short(value)}" for name, value in chosen["drawn"].items())
+    drawn = ", ".join(f"{name}={short(value)}" for name, value in chosen["drawn"].items())
     lines = [
         f"Chosen: trial {chosen['trial']} of {choice['trials']} ({drawn}), {criterion['metric']} {chosen['score']:.2f}",
         f"on {where} ({choice['images']} images). It is the best in {100 * chosen['wins']:.1f} % of "
@@ -286,17 +286,13 @@ def describe_choice(choice: Mapping[str, Any], folder: Path) -> str:
     ]
     for record, wins in zip(records, choice["wins"], strict=True):
         score = f"failed: {record.error}" if record.score is None else f"{record.score:.2f}"
-        values = " | ".join(map(_short, record.drawn.values()))
+        values = " | ".join(map(short, record.drawn.values()))
         lines.append(f"| {record.index} | {score} | {100 * wins:.1f} | {values} | {record.training_s:.0f} |")
     lines += ["", "| best of k trials | expected | 95 % interval |", "| --- | --- | --- |"]
     for point in choice["best_of"]:
         if point["k"] in {*SHOWN, choice["trials"]}:
             lines.append(f"| {point['k']} | {point['mean']:.2f} | {point['low']:.2f} to {point['high']:.2f} |")
     return "\n".join(lines)
-
-
-def _short(value: Any) -> str:  # noqa: ANN401
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def read_choice(path: Path) -> dict[str, Any]:
@@ -318,15 +314,15 @@ def read_choice(path: Path) -> dict[str, Any]:
 
 
 def with_choice(request: Request, path: Path) -> Request:
-    """Return a request that trains what a study chose; what the request itself says goes on top.
+    """Return a request that trains what a study chose, and says so; what else the request says goes on top.
 
     Args:
         request: its method and dataset must be the study's, its backbone and preset the study's or None.
         path: of ``choice.json``.
 
     Raises:
-        UserError: the choice cannot be read or is another method's, or the seed is the chosen trial's: its score was
-            picked because it was high, so a run worth reporting is a fresh one.
+        UserError: the choice cannot be read or is another method's, the request sets what was chosen, or the seed is
+            the chosen trial's: its score was picked because it was high, so a run worth reporting is a fresh one.
     """
     choice = read_choice(path)
     tuned, seed = choice["request"], choice["chosen"]["seed"]
@@ -334,6 +330,10 @@ def with_choice(request: Request, path: Path) -> Request:
         asked = getattr(request, name)
         if asked not in (None, tuned[name]):
             raise UserError(f"--config {path} was tuned for {name} {tuned[name]}, not {asked}; ask for {tuned[name]}")
+    drawn = choice["chosen"]["drawn"]
+    for name in (*request.settings, *request.recipe):
+        if name in drawn:
+            raise UserError(f"{name} was chosen by --config {path}; leave it out, or set everything without --config")
     if request.recipe.get("seed") == seed:
         raise UserError(f"--seed {seed} is that of the chosen trial, which is never reported; take another")
     return replace(
@@ -345,4 +345,12 @@ def with_choice(request: Request, path: Path) -> Request:
         data_options={**tuned["data_options"], **request.data_options},
         settings={**tuned["settings"], **request.settings},
         recipe={**tuned["recipe"], **request.recipe},
+        tuned=Tuned(
+            study=choice["study"],
+            trials=choice["trials"],
+            trial=choice["chosen"]["trial"],
+            drawn=drawn,
+            images=choice["images"],
+            training_s=choice["training_s"],
+        ),
     )
