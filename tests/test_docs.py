@@ -36,7 +36,12 @@ def test_a_pages_commands_end_in_a_leaderboard(page, count, rows, tmp_path, monk
         assert row in result.output
 
 
-PAGES = ["README.md", "ARCHITECTURE.md", "results/README.md", "docs/add-a-method.md", "docs/fidelity.md"]
+PAGES = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "results/README.md",
+    *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")),
+]
 
 
 @pytest.mark.parametrize("page", PAGES)
