@@ -54,8 +54,6 @@ from wsolbench.protocols.null_rows import ceiling_map, center_map, full_image_ma
 from wsolbench.protocols.pixels import PixelCounts, average_precision, pixel_counts, resize_nearest
 from wsolbench.protocols.resampling import (
     RESAMPLED,
-    Curve,
-    Metric,
     Replicates,
     Resampling,
     replicate,
@@ -70,6 +68,7 @@ from wsolbench.protocols.statistics import (
     compare_methods,
     holm,
     rank_intervals,
+    smallest_difference,
 )
 from wsolbench.protocols.version import PROTOCOL_VERSION
 
@@ -87,9 +86,7 @@ __all__ = [
     "BoxAccumulator",
     "BoxCounts",
     "BoxHits",
-    "Curve",
     "Difference",
-    "Metric",
     "Normalization",
     "PixelAccumulator",
     "PixelCounts",
@@ -142,6 +139,7 @@ __all__ = [
     "score",
     "score_counts",
     "score_pixels",
+    "smallest_difference",
     "unit_maps",
     "unit_maps_by_percentile",
 ]

@@ -27,7 +27,6 @@ Bytes = npt.NDArray[np.uint8]
 _BLOCK = 256  # resamples at once: their counts are 51 MB for 50,000 images
 _EXACT = 2**24  # float32 has every whole number up to here
 
-
 Rule = Literal["best", "fullsup"] | int
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri, stdtrit
+from scipy.special import nctdtrinc, ndtri, stdtrit
 
 from wsolbench.protocols.resampling import Replicates
 
@@ -76,13 +76,8 @@ class Difference:
         return math.hypot(self.seed_sd / math.sqrt(max(self.seeds, 1)), self.image_se)
 
     def detectable(self, comparisons: int = 1) -> float:
-        """Return the smallest true difference that would have been found with a probability of 80 %.
-
-        Args:
-            comparisons: size of the family; found is what passes Holm's strictest step, 5 % divided by it.
-        """
-        tail = LEVEL / 2 / comparisons
-        return (_quantile(1 - tail, self.seeds) + _quantile(POWER, self.seeds)) * self.standard_error
+        """Return :func:`smallest_difference` of this one."""
+        return smallest_difference(self.seeds, self.standard_error, comparisons)
 
     def claimed(self, adjusted: float) -> bool:
         """Whether the difference may be claimed: enough seeds, an interval without 0, and Holm's p at most 5 %."""
@@ -90,10 +85,28 @@ class Difference:
         return self.seeds >= SEEDS_FOR_A_CLAIM and clear and adjusted <= LEVEL
 
 
+def smallest_difference(seeds: int, standard_error: float, comparisons: int = 1) -> float:
+    """Return the smallest true difference that would have been found with a probability of 80 %.
+
+    Args:
+        seeds: S, the number of paired seeds; below 2: of checkpoints.
+        standard_error: of the mean difference.
+        comparisons: size of the family; found is what passes Holm's strictest step, 5 % divided by it.
+
+    >>> round(smallest_difference(5, 1.0), 2), round(smallest_difference(3, 1.0), 2)
+    (3.76, 5.65)
+    """
+    found = _quantile(1 - LEVEL / 2 / comparisons, seeds)
+    # Divided by the standard error a difference follows Student's t, moved by the true one (noncentral t).
+    shift = nctdtrinc(seeds - 1, 1 - POWER, found) if seeds > 1 else found + ndtri(POWER)
+    return float(shift * standard_error)
+
+
 def compare_checkpoints(a: Replicates, b: Replicates) -> Difference:
     """Compare two trained networks on the images of the test set; says nothing of how they were trained.
 
-    The interval is basic; p is the share of resamples whose error is as large as the difference, ``(1 + #) / (B + 1)``.
+    The interval is basic; p is the share of resamples that are as far from the difference as it is from 0,
+    ``(1 + #) / (B + 1)``.
 
     Args:
         a: of one run.
@@ -104,7 +117,7 @@ def compare_checkpoints(a: Replicates, b: Replicates) -> Difference:
     """
     resampled = _resampled([a], [b])[0]
     value = a.value - b.value
-    extreme = np.abs(resampled - resampled.mean()) >= abs(value)
+    extreme = np.abs(resampled - value) >= abs(value)
     return Difference(
         mean=value,
         interval=basic_interval(value, resampled),

@@ -113,6 +113,8 @@ def test_the_order_of_runs_decides_the_baseline_unless_it_is_named(results):
     assert line(first, "cam").startswith("- cam is ")
     assert " V2 below inca (95 % interval " in line(first, "cam")
     assert not re.search(r"interval -", line(first, "cam"))  # below by a positive number
+    crossing = r"- has is \d+\.\d\d V2 below cam \(95 % interval \d+\.\d\d below to \d+\.\d\d above, 2 paired"
+    assert re.match(crossing, line(told(results, "cam", "has"), "has"))
     assert line(named, "cam") == line(first, "cam")
 
 
@@ -125,10 +127,10 @@ def test_a_difference_that_is_none_is_not_claimed(results):
 
 def test_few_seeds_make_no_claim_and_it_says_what_it_takes(results):
     said = line(told(results, "cam", "has"), "has")
-    assert "No claim: 2 seeds; at least 5 are needed, so train has with the seeds 2, 3, 4. " in said
+    assert "No claim: 2 seeds; at least 5 are needed, so run has with the seeds 2, 3, 4. " in said
     assert "could have been detected is" in said
     three = told(results, *(f"{record_path(make_identity(m, s), results)}" for m in ("cam", "inca") for s in range(3)))
-    assert "No claim: 3 seeds; at least 5 are needed, so train inca and cam with the seeds 3, 4. " in three
+    assert "No claim: 3 seeds; at least 5 are needed, so run inca and cam with the seeds 3, 4. " in three
 
 
 def test_holm_counts_every_method_of_the_family(results):
@@ -160,7 +162,7 @@ def test_two_single_runs_are_checkpoints(results):
     assert re.match(
         r"- inca is \d+\.\d\d V2 above cam \(95 % interval \d+\.\d\d to \d+\.\d\d\) on these images: ", said
     )
-    assert "a comparison of two checkpoints, not of methods. No claim: 1 seed; at least 5 are needed, so train" in said
+    assert "a comparison of two checkpoints, not of methods. No claim: 1 seed; at least 5 are needed, so run" in said
     assert "seeds 0, 2, 3, 4" in said
     assert "The smallest difference between checkpoints that could have been detected is " in said
 
@@ -185,7 +187,7 @@ def test_every_method_is_held_against_center(results):
     )
     assert "No claim" not in line(below, "cam")
     assert "2 seeds, p = " in line(below, "has")
-    assert "train has with the seeds 2, 3, 4." in below
+    assert "run has with the seeds 2, 3, 4." in below
 
 
 def test_a_method_that_does_not_clear_center_is_not_above_it(results):
@@ -264,6 +266,9 @@ def test_a_slice_is_compared_on_its_own_images(tmp_path, make_dataset, monkeypat
     assert found.images == 40
     assert describe(found).startswith(f"V2 (fullsup t) on the slice {part} of parts: 40 test images")
     assert "Tables of this dataset are ranked by all test images (no --slice)." in describe(found)
+    hits = record_path(record.identity, tmp_path).with_suffix(".npz")
+    write_hits(hits, **score_arrays({split: scores.select(np.arange(5)) for split, scores in splits.items()}))
+    assert "they are not of the images that the data have" in refused(tmp_path, "cam", "inca", part=part)
     monkeypatch.setattr("wsolbench.recorded_data.open_dataset", lambda name, root, options: make_dataset({}))
     assert "has the fingerprint" in refused(tmp_path, "cam", "inca", part=part)
 
@@ -335,7 +340,42 @@ def test_wrong_questions_are_refused(results):
     assert "--resamples 5 is out of range; expected at least 100" in refused(results, "cam", resamples=5)
     assert "--seed -1 is out of range" in refused(results, "cam", seed=-1)
     assert "unknown baseline 'camm'; did you mean 'cam'?" in refused(results, "cam", "inca", baseline="camm")
-    assert "begins with 'nothing'" in refused(results, "cam", "nothing")
+    assert refused(results, "cam", "inc").startswith("unknown method or run 'inc'; did you mean 'inca'? Choices: cam")
+    assert "begins with 'fade'" in refused(results, "cam", "fade")
+    assert "pxap pools the pixels of all images" in refused(results, "cam", "inca", metric="pxap")
     one = record_path(make_identity("cam", 2), results)
     assert "is fewer than two comparable runs" in refused(results, one.stem, str(one))
     assert "is no folder" in refused(results / "absent", "cam", "inca")
+    (results / "empty").mkdir()
+    assert "there is no usable record below" in refused(results / "empty", "cam", "inca")
+
+
+# --- where records lie ------------------------------------------------------------------------------------------------
+
+
+def test_paths_need_no_results_folder(results, tmp_path):
+    paths = [record_path(make_identity(method, 1), results) for method in ("cam", "inca")]
+    said = told(tmp_path / "absent", *map(str, paths))
+    assert said == told(results, *map(str, paths))
+    assert "Against the null row center" in said
+    alone = tmp_path / "elsewhere"
+    alone.mkdir()
+    for path in paths:
+        for each in (path, path.with_suffix(".npz")):
+            shutil.copy(each, alone)
+    assert "inca is " in told(tmp_path / "absent", *(str(alone / path.name) for path in paths))
+
+
+def test_a_record_that_cannot_be_read_is_named(results):
+    path = record_path(make_identity("cam", 4), results)
+    path.write_text("{}")
+    text = told(results, "cam", "inca")
+    assert f"{path.name} was skipped: it is not a wsolbench record" in text
+    assert "No claim: 4 seeds; at least 5 are needed, so run cam with the seed 4." in text
+
+
+def test_methods_that_the_family_leaves_out_are_named(results):
+    assert "Also recorded on these images: has. " in told(results, "cam", "inca")
+    assert "Also recorded" not in told(results, "cam", "inca", "has")
+    runs = [record_path(make_identity(method, 1), results).stem for method in ("cam", "inca")]
+    assert "Also recorded" not in told(results, *runs)  # checkpoints are no family

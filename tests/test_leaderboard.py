@@ -15,6 +15,7 @@ from wsolbench.leaderboard import (
     build,
     caption,
     columns,
+    detectable,
     explain,
     mark,
     title,
@@ -424,8 +425,8 @@ def test_tuned_rows_share_a_table_with_those_of_the_same_budget():
     tables = {title(table.section): table for table in tuned_board().tables}
     assert {name: labels(table.rows) for name, table in tables.items()} == {
         "parts, resnet-tiny, 64×64 px, maps 16×16": ["cam"],
-        "parts, resnet-tiny, 64×64 px, 16 trials each": ["cam", "has"],
-        "parts, resnet-tiny, 64×64 px, 8 trials each": ["adl"],
+        "parts, resnet-tiny, 64×64 px, 16 trials each": ["cam tuned", "has tuned"],
+        "parts, resnet-tiny, 64×64 px, 8 trials each": ["adl tuned"],
         "parts, no backbone, 64×64 px, maps 8×8": [],
     }
     nulls = [labels(table.nulls) for table in tables.values()]
@@ -447,4 +448,16 @@ def test_two_choices_for_one_method_are_two_rows():
     records = [
         make_record("cam", recipe={"lr": lr}, fields=tuned(name, lr=lr)) for name, lr in (("a", 0.1), ("b", 0.2))
     ]
-    assert labels(build(records).tables[0].rows) == ["cam (lr=0.1, study=a)", "cam (lr=0.2, study=b)"]
+    assert labels(build(records).tables[0].rows) == ["cam tuned (lr=0.1, study=a)", "cam tuned (lr=0.2, study=b)"]
+
+
+def test_the_caption_says_what_the_seeds_could_have_shown():
+    values = {"a": [60.0, 61.0, 62.0], "b": [50.0, 53.0, 50.0], "c": [40.0, 41.0, 42.0]}
+    records = [make_record(name, seed, v2=v2) for name, each in values.items() for seed, v2 in enumerate(each)]
+    table = build(records).tables[0]
+    sd = math.sqrt(((-10 + 10) ** 2 + 2**2 + 2**2) / 2)  # of b minus a: -10, -8, -12; c minus a does not vary
+    smallest = (5.653489380959587 * sd / math.sqrt(3) + 0) / 2  # noncentral t with 2 degrees of freedom; the median
+    assert math.isclose(detectable(table, V2), smallest, rel_tol=1e-9)
+    assert f"a difference from the first row had to be {smallest:.2f} in “V2”" in caption(table)
+    assert detectable(build(records[:4]).tables[0], V2) is None  # one seed in common
+    assert "four times in five" not in caption(build(records[:4]).tables[0])

@@ -65,7 +65,7 @@ def test_other_maps_give_other_numbers_and_they_are_told(copied):
     write_hits(kept, **arrays)
     rescored = again(results, run)
     lines = changes(rescored)
-    v2 = [f"{record.metrics['max_box_acc_v2']:.2f}" for record in (rescored.before, rescored.after)]
+    v2 = [f"{record.metrics['max_box_acc_v2']:.6g}" for record in (rescored.before, rescored.after)]
     assert f"max_box_acc_v2: {v2[0]} -> {v2[1]}" in lines
     assert v2[0] != v2[1]
     counts = rescored.after.counts
@@ -79,9 +79,13 @@ def test_a_number_that_was_not_there_is_told(copied):
     results, run = copied
     before = find_record(results, run)
     fewer = dataclasses.replace(before, metrics={"gt_known": before.metrics["gt_known"]}, slices={}, headline="")
-    lines = changes(rescoring.Rescored(before=fewer, after=before, path=results))
-    assert f"max_box_acc_v2: absent -> {before.metrics['max_box_acc_v2']:.2f}" in lines
-    assert not any(each.startswith("gt_known:") for each in lines)
+    new, same = changes(rescoring.Rescored(before=fewer, after=before, path=results))
+    assert new.startswith("new: ")
+    assert f"max_box_acc_v2 {before.metrics['max_box_acc_v2']:.2f}" in new.removeprefix("new: ").split(", ")
+    assert same == "1 of 1 numbers are the same to the last bit"
+    gone, same = changes(rescoring.Rescored(before=before, after=fewer, path=results))
+    assert gone.startswith("gone: gt_known on boxes_5_50, ")
+    assert same.startswith("1 of ")
 
 
 def test_under_another_protocol_it_is_another_run_with_its_maps(copied, monkeypatch):
@@ -152,3 +156,10 @@ def test_other_data(copied, make_dataset, monkeypatch):
 def test_a_run_that_is_not_there(copied):
     with pytest.raises(UserError, match="no record below"):
         again(copied[0], "zzz")
+
+
+def test_the_folder_of_one_dataset_is_not_the_results_folder(copied):
+    results, run = copied
+    with pytest.raises(UserError, match="give the folder that holds DATASET/records and runs as --results"):
+        again(results / "parts", run)
+    assert not (results / "parts" / "parts").exists()

@@ -5,7 +5,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 
 import numpy as np
@@ -19,6 +19,7 @@ from wsolbench.comparison_runs import (
     grouped,
     is_null,
     known_records,
+    left_out,
     ordered,
     recorded_value,
     reference_row,
@@ -100,6 +101,8 @@ class Comparison:
         center: every side against the null row; empty where there is none to compare with.
         no_center: why there is none.
         settings: what else the sides differ in: name of a setting -> side -> its value as text.
+        left_out: other methods with records on these images; Holm does not count them.
+        skipped: a sentence for each record that could not be read.
     """
 
     question: Question
@@ -111,6 +114,8 @@ class Comparison:
     center: Sequence[Verdict]
     no_center: str
     settings: Mapping[str, Mapping[str, str]]
+    left_out: Sequence[str]
+    skipped: Sequence[str]
 
 
 def compare(question: Question) -> Comparison:
@@ -119,7 +124,7 @@ def compare(question: Question) -> Comparison:
     Raises:
         UserError: a run is not there, runs cannot be compared, or hits, metric or data are missing.
     """
-    known = known_records(question)
+    known, skipped = known_records(question)
     groups = grouped(chosen_records(question, known))
     names = ordered(groups, question.baseline)
     records = [record for name in names for record in groups[name]]
@@ -142,6 +147,8 @@ def compare(question: Question) -> Comparison:
         center=_family([(side, null) for null in nulls for side in sides if not side.fixed], question.seed, one_method),
         no_center=no_center,
         settings=differing_settings(groups),
+        left_out=left_out(known, records),
+        skipped=skipped,
     )
 
 
@@ -161,21 +168,27 @@ def _scores(records: Sequence[Record], question: Question, known: Found) -> dict
         if kind not in masks:
             division, side = recorded_division(record, question.data_root), record.identity["recipe"]["image_size"]
             masks[kind] = {split: slice_masks(division.annotations(split), side)[question.part] for split in SCORED}
-        kept = {split: mask for split, mask in masks[kind].items() if mask.any()}
-        parts[record.run_id] = {split: found[record.run_id][split].select(mask) for split, mask in kept.items()}
+        whole = found[record.run_id]
+        if any(len(whole[split].hits) != len(mask) for split, mask in masks[kind].items()):
+            raise _unusable(record, known, "they are not of the images that the data have")
+        parts[record.run_id] = {split: whole[split].select(mask) for split, mask in masks[kind].items() if mask.any()}
     return parts
 
 
 def _hits(record: Record, known: Found) -> Scores:
     """Read the hits of a run."""
-    path = known[record.run_id][1]
     try:
-        return read_scores(path)
+        return read_scores(known[record.run_id][1])
     except ValueError as error:
-        raise UserError(
-            f"the hits of run {record.run_id}, '{path}', are unusable: {error}; "
-            f"write them from the kept maps with `wsolbench rescore {record.run_id}`"
-        ) from None
+        raise _unusable(record, known, str(error)) from None
+
+
+def _unusable(record: Record, known: Found, reason: str) -> UserError:
+    """Build the error for hits that cannot be compared."""
+    return UserError(
+        f"the hits of run {record.run_id}, '{known[record.run_id][1]}', are unusable: {reason}; "
+        f"write them anew with `wsolbench rescore {record.run_id}`"
+    )
 
 
 def _replicates(records: Sequence[Record], scores: Mapping[str, Scores], question: Question) -> dict[str, Replicates]:
@@ -204,7 +217,7 @@ def _recorded(record: Record, question: Question) -> float:
         return value
     where = f" on {question.part}" if question.part else ""
     raise UserError(
-        f"run {record.run_id} ({system_name(record.identity)}) has no {question.metric}{where}: {reason}; choose "
+        f"run {record.run_id} ({system_name(record)}) has no {question.metric}{where}: {reason}; choose "
         f"another --metric or --slice, or score its kept maps again with `wsolbench rescore {record.run_id}`"
     )
 
@@ -229,38 +242,35 @@ def _side(name: str, records: Sequence[Record], found: Mapping[str, Replicates])
 
 def _family(pairs: Sequence[tuple[Side, Side]], seed: int, one_method: bool) -> list[Verdict]:
     """Compare pairs of sides, with Holm over all of them; seeds of one method lack no seeds, for they claim nothing."""
-    verdicts = [_verdict(side, other, seed) for side, other in pairs]
-    adjusted = holm([verdict.difference.p_value for verdict in verdicts])
+    differences = [_difference(side, other, seed) for side, other in pairs]
+    adjusted = holm([difference.p_value for difference in differences])
     return [
-        replace(verdict, adjusted=value, family=len(verdicts), missing={} if one_method else verdict.missing)
-        for verdict, value in zip(verdicts, adjusted, strict=True)
+        Verdict(
+            side=side.name,
+            against=other.name,
+            difference=difference,
+            adjusted=p_value,
+            family=len(pairs),
+            missing={} if one_method else _missing(side, other),
+        )
+        for (side, other), difference, p_value in zip(pairs, differences, adjusted, strict=True)
     ]
 
 
-def _verdict(side: Side, other: Side, seed: int) -> Verdict:
+def _difference(side: Side, other: Side, seed: int) -> Difference:
     """Compare two sides by the seeds that they share; where that is one, their checkpoints."""
-    seeds = _shared_seeds(side, other)
-    pairs = [(_run(side, shared), _run(other, shared)) for shared in seeds]
+    pairs = [(_run(side, shared), _run(other, shared)) for shared in _shared_seeds(side, other)]
     if len(side.runs) == len(other.runs) == 1:
-        pairs = [(next(iter(side.runs.values())), next(iter(other.runs.values())))]
+        pairs = list(zip(side.runs.values(), other.runs.values(), strict=True))
     if not pairs:
         raise UserError(
             f"{side.name} (seeds {_listed(side.runs)}) and {other.name} (seeds {_listed(other.runs)}) have no seed in "
             "common; seeds are compared in pairs, so train the same ones"
         )
     if len(pairs) == 1:
-        difference = compare_checkpoints(*pairs[0])
-    else:
-        first, second = zip(*pairs, strict=True)
-        difference = compare_methods(first, second, seed)
-    return Verdict(
-        side=side.name,
-        against=other.name,
-        difference=difference,
-        adjusted=difference.p_value,
-        family=1,
-        missing=_missing(side, other, seeds),
-    )
+        return compare_checkpoints(*pairs[0])
+    first, second = zip(*pairs, strict=True)
+    return compare_methods(first, second, seed)
 
 
 def _shared_seeds(side: Side, other: Side) -> list[int]:
@@ -274,8 +284,9 @@ def _run(side: Side, seed: int) -> Replicates:
     return next(iter(side.runs.values())) if side.fixed else side.runs[seed]
 
 
-def _missing(side: Side, other: Side, seeds: Sequence[int]) -> dict[str, list[int]]:
+def _missing(side: Side, other: Side) -> dict[str, list[int]]:
     """Return what it takes to have enough pairs: name -> seeds to train, those first that one side has already."""
+    seeds = _shared_seeds(side, other)
     trained = [member for member in (side, other) if not member.fixed]
     halves = sorted({seed for member in trained for seed in member.runs} - set(seeds))
     new = (seed for seed in count() if seed not in halves and seed not in seeds)

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import hexdigits
 from typing import Any
 
 from wsolbench.errors import UserError, unknown_name
@@ -44,6 +45,11 @@ class Question:
     quiet: bool = False
 
     def __post_init__(self) -> None:
+        if self.metric == "pxap":
+            raise UserError(
+                "pxap pools the pixels of all images and a record does not keep them by image, so it cannot be "
+                "resampled; compare by another --metric"
+            )
         if self.metric not in RESAMPLED:
             raise unknown_name("metric", self.metric, RESAMPLED)
         if self.part and self.part not in SLICES:
@@ -56,20 +62,32 @@ class Question:
 # --- which runs -------------------------------------------------------------------------------------------------------
 
 
-def known_records(question: Question) -> Found:
+def known_records(question: Question) -> tuple[Found, list[str]]:
     """Read the records among which names and the null row are looked up.
 
+    Returns:
+        The records; a sentence for each file that was skipped.
+
     Raises:
-        UserError: the folder of the records does not exist.
+        UserError: there are none.
     """
-    folders = {Path(run).parent for run in question.runs if run.endswith(".json")}
-    if question.results.is_dir() or len(folders) < len(set(question.runs)):
+    paths = [Path(run) for run in question.runs if run.endswith(".json")]
+    folders = {path.parent for path in paths if question.results.resolve() not in path.resolve().parents}
+    if question.results.is_dir() or len(paths) < len(question.runs):
         folders.add(question.results)
     known: dict[str, tuple[Record, Path]] = {}
+    warnings: list[str] = []
     for folder in sorted(folders):
-        paths = {path.stem: path.with_suffix(".npz") for path in record_files(folder)}
-        known |= {record.run_id: (record, paths[record.run_id]) for record in load_records(folder)[0]}
-    return known
+        hits = {path.stem: path.with_suffix(".npz") for path in record_files(folder)}
+        records, skipped = load_records(folder)
+        known |= {record.run_id: (record, hits[record.run_id]) for record in records}
+        warnings += skipped if hits else []
+    for path in paths:  # also one that lies in no folder of records
+        record = find_record(question.results, str(path))
+        known[record.run_id] = (record, path.with_suffix(".npz"))
+    if not known:
+        raise UserError(f"there is no usable record below '{question.results}'; `wsolbench run` writes them there")
+    return known, warnings
 
 
 def chosen_records(question: Question, known: Found) -> list[Record]:
@@ -79,8 +97,11 @@ def chosen_records(question: Question, known: Found) -> list[Record]:
         UserError: one is not there, there are fewer than two, or they cannot be compared.
     """
     chosen: dict[str, Record] = {}
+    names = {system_name(record) for record, _ in known.values()}
     for run in question.runs:
-        named = [record for record, _ in known.values() if system_name(record.identity) == run]
+        if run not in names and not run.endswith(".json") and not set(run) <= set(hexdigits):
+            raise unknown_name("method or run", run, names)
+        named = [record for record, _ in known.values() if system_name(record) == run]
         for record in named or [find_record(question.results, run)]:
             chosen[record.run_id] = record
     trained = [record for record in chosen.values() if not is_null(record)]
@@ -142,6 +163,15 @@ def recorded_value(record: Record, question: Question) -> tuple[float | None, st
     return part.metrics.get(question.metric), part.absent.get(question.metric, "it was not scored")
 
 
+def left_out(known: Found, records: Sequence[Record]) -> list[str]:
+    """Return the names of trained methods that share images and backbone with the runs and are not among them."""
+    named = {system_name(record) for record in records}
+    trained = [record for record in records if not is_null(record)]
+    tables = [(record.identity["backbone"], _scored_on(record)) for record in trained]
+    beside = (record for record, _ in known.values() if (record.identity["backbone"], _scored_on(record)) in tables)
+    return sorted({system_name(record) for record in beside} - named)
+
+
 def _refuse_incomparable(records: Sequence[Record]) -> None:
     """Raise UserError unless all were scored on the same images in the same way."""
     first, *others = records
@@ -149,7 +179,7 @@ def _refuse_incomparable(records: Sequence[Record]) -> None:
         for what, mine in _scored_on(first).items():
             if mine != (theirs := _scored_on(other)[what]):
                 raise UserError(
-                    f"{system_name(first.identity)} ({first.run_id}) and {system_name(other.identity)} "
+                    f"{system_name(first)} ({first.run_id}) and {system_name(other)} "
                     f"({other.run_id}) cannot be compared: the {what} is {mine} for one and {theirs} for the other; "
                     "give runs scored on the same images under one protocol (by run id, or --results of one dataset)"
                 )
@@ -182,14 +212,14 @@ def grouped(records: Sequence[Record]) -> dict[str, list[Record]]:
     if len(alike) == 1:
         if len(records) > 2:
             raise UserError(
-                f"all {len(records)} runs are of {system_name(records[0].identity)} and differ in the seed only; "
+                f"all {len(records)} runs are of {system_name(records[0])} and differ in the seed only; "
                 "give runs of at least two methods, or just two runs to compare their checkpoints"
             )
-        return {f"{system_name(record.identity)} seed {seed_of(record)}": [record] for record in records}
+        return {f"{system_name(record)} seed {seed_of(record)}": [record] for record in records}
     fields = {key: flatten(settings_of(members[0])) for key, members in alike.items()}
     named: defaultdict[str, list[str]] = defaultdict(list)
     for key, members in alike.items():
-        named[system_name(members[0].identity)].append(key)
+        named[system_name(members[0])].append(key)
     groups = {}
     for system, keys in named.items():
         differ = varying({key: fields[key] for key in keys})
@@ -234,7 +264,7 @@ def ordered(groups: Mapping[str, Sequence[Record]], baseline: str | None) -> lis
     if baseline is None:
         return list(groups)
     matches = [name for name in groups if name == baseline] or [
-        name for name, members in groups.items() if system_name(members[0].identity) == baseline
+        name for name, members in groups.items() if system_name(members[0]) == baseline
     ]
     if not matches:
         raise unknown_name("baseline", baseline, groups)

@@ -14,7 +14,7 @@ from wsolbench.record_schema import REFERENCE_ROW
 _LEGEND = (
     "SD: over seeds. Images: 95 % interval of the mean of these very checkpoints, from resampling images alone. "
     "Bias: by how much resamples exceed the value on average, as a maximum over thresholds does. "
-    "Rank: 95 % interval when seeds and images are resampled."
+    "Rank: 95 % interval when seeds and images are resampled; of few seeds it is too narrow."
 )
 
 
@@ -61,7 +61,8 @@ def _table(comparison: Comparison, unit: str) -> str:
 def _row(side: Side, rank: tuple[int, int]) -> list[str]:
     values = np.array([run.value for run in side.runs.values()])
     resampled = np.mean([run.resampled for run in side.runs.values()], axis=0)
-    low, high = basic_interval(float(values.mean()), resampled)
+    # Turned around, the errors of a value near 0 or 100 reach beyond what a percentage can be.
+    low, high = np.clip(basic_interval(float(values.mean()), resampled), 0, 100)
     return [
         side.name,
         str(len(values)),
@@ -83,6 +84,12 @@ def _notes(comparison: Comparison) -> list[str]:
     if headline != comparison.question.part:
         where = f"the slice {headline} (--slice {headline})" if headline else "all test images (no --slice)"
         notes.append(f"Tables of this dataset are ranked by {where}.")
+    if comparison.left_out and any(verdict.difference.seeds for verdict in comparison.verdicts):
+        notes.append(
+            f"Also recorded on these images: {', '.join(comparison.left_out)}. The protocol's family is a whole table; "
+            "Holm counts only what is named here, so do not name methods by their results."
+        )
+    notes += comparison.skipped
     return ["\n".join(notes)] if notes else []
 
 
@@ -110,10 +117,12 @@ def _size(verdict: Verdict, unit: str, seeds: str = "paired seeds") -> str:
     """Return ``inca is 6.60 V2 above cam (95 % interval 2.10 to 11.00, 5 paired seeds, p = 0.004)``."""
     difference = verdict.difference
     low, high = difference.interval
+    where = "above" if difference.mean >= 0 else "below"
     inside = f"95 % interval {low:.2f} to {high:.2f}"
-    where = "above"
-    if difference.mean < 0:
-        where, inside = "below", f"95 % interval {-high:.2f} to {-low:.2f}"
+    if low < 0 < high:  # in words: a minus sign would have to be read with above and below
+        inside = f"95 % interval {-low:.2f} below to {high:.2f} above"
+    elif high <= 0:
+        inside = f"95 % interval {abs(high):.2f} to {abs(low):.2f}"
     if difference.seeds:
         many = f" after Holm over {verdict.family} comparisons" if verdict.family > 1 else ""
         inside += f", {difference.seeds} {seeds}, p = {verdict.adjusted:.2g}{many}"
@@ -127,7 +136,7 @@ def _no_claim(verdict: Verdict) -> str:
     pairs = max(verdict.difference.seeds, 1)
     return (
         f"No claim: {pairs} seed{'s' if pairs > 1 else ''}; at least {SEEDS_FOR_A_CLAIM} are needed, "
-        f"so train {_seeds(verdict.missing)}. "
+        f"so run {_seeds(verdict.missing)}. "
     )
 
 
@@ -146,8 +155,8 @@ def _center(comparison: Comparison, unit: str) -> str:
         return f"Not compared with the null row {REFERENCE_ROW}: {comparison.no_center}."
     lines = [f"Against the null row {REFERENCE_ROW}, which looks at no picture:"]
     for verdict in comparison.center:
-        difference, size = verdict.difference, _size(verdict, unit, "seeds")
-        clear = difference.interval[0] > 0
-        found = f"{size}. " if clear else f"{verdict.side} does not clear {verdict.against} by its interval: {size}. "
-        lines.append(f"- {found}{_no_claim(verdict)}".rstrip())
+        size = _size(verdict, unit, "seeds") + ("" if verdict.difference.seeds else " on these images, one checkpoint")
+        clear = verdict.difference.interval[0] > 0
+        found = size if clear else f"{verdict.side} does not clear {verdict.against} by its interval: {size}"
+        lines.append(f"- {found}. {_no_claim(verdict)}".rstrip())
     return "\n".join(lines)

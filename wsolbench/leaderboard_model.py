@@ -117,6 +117,12 @@ class Row:
         mean = math.fsum(values) / n  # fsum: exact, so the order of the seeds does not matter
         return Score(mean=mean, std=_sample_std(values, mean), n=n)
 
+    def by_seed(self, key: Key) -> dict[int, float]:
+        """Return seed -> the metric in percent, of the seeds that have it."""
+        part, name = key
+        found = {record.identity["recipe"]["seed"]: _metrics(record, part) for record in self.records}
+        return {seed: metrics[name] for seed, metrics in found.items() if name in metrics}
+
     def reason(self, key: Key) -> str:
         """Return why seeds lack a metric; empty if all have it."""
         part, name = key
@@ -265,7 +271,7 @@ def _rows(records: Iterable[Record], headline: Key) -> tuple[Row, ...]:
         own = {name: record.identity[name] for name in _OF_ROW if name in record.identity}
         if record.tuned is not None:
             own["tuned"] = {"study": record.tuned.study, "trial": record.tuned.trial}
-        groups[system_name(record.identity), canonical(own)].append(record)
+        groups[system_name(record), canonical(own)].append(record)
     fields: defaultdict[str, dict[str, Mapping[str, str]]] = defaultdict(dict)
     for (system, own_text), members in groups.items():
         fields[system][own_text] = _fields(members[0])
@@ -280,10 +286,10 @@ def _rows(records: Iterable[Record], headline: Key) -> tuple[Row, ...]:
     return tuple(sorted(rows, key=lambda row: _rank(row, headline)))
 
 
-def system_name(identity: Mapping[str, Any]) -> str:
-    """Return the method's name, with the extractor's where its maps are post-hoc: ``cam + gradcam``."""
-    names = [identity["method"], identity.get("extractor", {}).get("name")]
-    return " + ".join(name for name in names if name)
+def system_name(record: Record) -> str:
+    """Return the method's name, with the extractor's of post-hoc maps (``cam + gradcam``), and ``cam tuned``."""
+    names = [record.identity["method"], record.identity.get("extractor", {}).get("name")]
+    return " + ".join(name for name in names if name) + ("" if record.tuned is None else " tuned")
 
 
 def _fields(record: Record) -> dict[str, str]:

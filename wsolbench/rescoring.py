@@ -50,7 +50,7 @@ def rescore(run: str, results: Path, data_root: Path | None) -> Rescored:
 
     Args:
         run: the first characters of a run id, or a record's path.
-        results: folder of records and runs; the new record is written there.
+        results: folder of all datasets' records and of the runs.
         data_root: where the images are, for a dataset that reads its boxes from there.
 
     Raises:
@@ -58,6 +58,11 @@ def rescore(run: str, results: Path, data_root: Path | None) -> Rescored:
     """
     clock = Clock()
     before = find_record(results, run)
+    if not record_path(before.identity, results).is_file():
+        raise UserError(
+            f"the record of run {before.run_id} is not '{record_path(before.identity, results)}'; give the folder that "
+            "holds DATASET/records and runs as --results"
+        )
     if before.identity["method"] not in NULL_ROWS:
         _refuse_missing(before, results)
     division, side = recorded_division(before, data_root), before.identity["recipe"]["image_size"]
@@ -81,15 +86,18 @@ def rescore(run: str, results: Path, data_root: Path | None) -> Rescored:
 
 
 def changes(rescored: Rescored) -> list[str]:
-    """Say what is different now: a line for each number, on all images and on the slices, and one for all others."""
+    """Say what is different now, on all images and on the slices.
+
+    Returns:
+        A line for each number that changed, one for all that are new, one for all that are gone, one for the others.
+    """
     before, after = _numbers(rescored.before), _numbers(rescored.after)
-    lines = []
-    for name in sorted(before.keys() | after.keys()):
-        old, new = before.get(name), after.get(name)
-        if old != new:
-            lines.append(f"{name}: {_text(old)} -> {_text(new)}")
-    same = sum(before.get(name) == value for name, value in after.items())
-    return [*lines, f"{same} of {len(after)} numbers are the same to the last bit"]
+    both = sorted(before.keys() & after.keys())
+    changed = [f"{name}: {before[name]:.6g} -> {after[name]:.6g}" for name in both if before[name] != after[name]]
+    new = [f"{name} {after[name]:.2f}" for name in sorted(after.keys() - before.keys())]
+    gone = sorted(before.keys() - after.keys())
+    lists = [f"{title}: {', '.join(names)}" for title, names in (("new", new), ("gone", gone)) if names]
+    return [*changed, *lists, f"{len(both) - len(changed)} of {len(before)} numbers are the same to the last bit"]
 
 
 def _numbers(record: Record) -> dict[str, float]:
@@ -98,10 +106,6 @@ def _numbers(record: Record) -> dict[str, float]:
     for name, part in record.slices.items():
         numbers |= {f"{key} on {name}": value for key, value in part.metrics.items()}
     return numbers
-
-
-def _text(value: float | None) -> str:
-    return "absent" if value is None else f"{value:.2f}"
 
 
 def _noted(origin: Provenance, clock: Clock) -> Provenance:

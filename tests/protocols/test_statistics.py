@@ -59,6 +59,8 @@ def test_two_checkpoints_are_compared_image_by_image():
 def test_p_of_checkpoints_is_the_share_of_errors_as_large():
     a, b = replicates(11.0, [-2, -1, 0, 1, 2]), replicates(10.0, [0] * 5)
     assert compare_checkpoints(a, b).p_value == pytest.approx((1 + 4) / 6)
+    biased = replicates(11.0, [-0.5, 0.5, 1, 1.5, 2.5])  # errors count from the difference, not from their mean
+    assert compare_checkpoints(biased, b).p_value == pytest.approx((1 + 3) / 6)
     assert compare_checkpoints(b, b).p_value == 1
 
 
@@ -147,8 +149,9 @@ def difference(seeds, seed_sd, image_se):
 def test_a_detectable_difference_is_found_four_times_in_five(seeds, seed_sd, image_se, family):
     found = difference(seeds, seed_sd, image_se)
     error = math.sqrt(seed_sd**2 / seeds + image_se**2)
-    shift = stats.t.isf(0.025 / family, seeds - 1) + stats.t.ppf(0.8, seeds - 1)
-    assert found.detectable(family) == pytest.approx(shift * error)
+    needed = stats.t.isf(0.025 / family, seeds - 1)
+    power = stats.nct.sf(needed, seeds - 1, found.detectable(family) / error)
+    assert power == pytest.approx(0.8, abs=1e-6)
 
 
 def test_checkpoints_have_normal_errors():

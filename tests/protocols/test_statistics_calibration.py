@@ -11,12 +11,14 @@ from scipy import stats
 
 from wsolbench.protocols import (
     CRITERIA,
+    MIN_MAX,
     BoxHits,
+    Normalization,
     SplitScores,
     compare_checkpoints,
     compare_methods,
     level_hits_batch,
-    prepare,
+    prepare_normalized,
     replicate,
     resample_images,
 )
@@ -84,36 +86,30 @@ def raw_maps(rng, boxes, depth, shift):
     return maps
 
 
-def clipped(maps):
-    """Cut each map at its 20th percentile, as normalisations that leave the darkest values out do."""
-    return np.maximum(maps, np.percentile(maps, 20, axis=(1, 2), keepdims=True))
-
-
-def scored(maps, boxes):
-    score_maps = prepare(maps, (SIDE, SIDE)).maps
-    hits = level_hits_batch(score_maps, boxes, np.arange(len(maps) + 1), CRITERIA)
+def scored(raw, boxes, normalization):
+    score_maps = prepare_normalized(raw, (SIDE, SIDE), normalization).maps
+    hits = level_hits_batch(score_maps, boxes, np.arange(len(raw) + 1), CRITERIA)
     return SplitScores(hits=BoxHits.from_levels(hits, score_maps.max(axis=(1, 2))))
 
 
-def both_normalisations(rng, shifts, count, resamples):
-    """Score the raw maps of some seeds on new images under both normalisations: without the darkest values, and all."""
+def ivr_and_min_max(rng, shifts, count, resamples):
+    """Score the raw maps of some seeds on new images by both normalisations: the runs of each."""
     boxes, depth = objects(rng, count)
     resampling = resample_images(count, None, resamples=resamples, seed=0)
-    runs = [raw_maps(rng, boxes, depth, shift) for shift in shifts]
+    raw = [raw_maps(rng, boxes, depth, shift) for shift in shifts]
     return [
-        [replicate("max_box_acc_v2", scored(normalise(maps), boxes), None, resampling) for maps in runs]
-        for normalise in (clipped, lambda maps: maps)
+        [replicate("max_box_acc_v2", scored(maps, boxes, kind), None, resampling) for maps in raw]
+        for kind in (Normalization(name="ivr", percentile=20), MIN_MAX)
     ]
 
 
-def test_what_a_normalisation_is_worth_on_the_same_raw_maps_is_recovered():
+def test_what_ivr_is_worth_over_min_max_on_the_same_raw_maps_is_recovered():
     rng = np.random.default_rng(5)
     typical = 0.3 * stats.norm.ppf([0.1, 0.3, 0.5, 0.7, 0.9])  # the seeds' distribution in five steps
-    better, plain = ([run.value for run in runs] for runs in both_normalisations(rng, typical, 1200, 1))
-    truth = np.mean(better) - np.mean(plain)
+    ivr, min_max = ([run.value for run in runs] for runs in ivr_and_min_max(rng, typical, 800, 1))
+    truth = np.mean(ivr) - np.mean(min_max)
     assert truth > 3
     for _ in range(4):
-        runs = both_normalisations(rng, 0.3 * rng.standard_normal(SEEDS), 200, 400)
-        found = compare_methods(*runs, seed=0)
+        found = compare_methods(*ivr_and_min_max(rng, 0.3 * rng.standard_normal(SEEDS), 150, 300), seed=0)
         assert found.interval[0] <= truth <= found.interval[1]
         assert found.claimed(found.p_value)

@@ -1,4 +1,4 @@
-"""``wsolbench rescore RUN``: hits and metrics again, from the kept raw maps."""
+"""``wsolbench rescore RUN...``: hits and metrics again, from the kept raw maps."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,15 +7,35 @@ import typer
 
 
 def rescore(
-    run: Annotated[str, typer.Argument(help="The first characters of a run id, or a record's path.")],
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="RUN...", help="First characters of run ids, or paths of records.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every record below --results.")] = False,
     results: Annotated[Path, typer.Option(help="Folder of the records and runs.")] = Path("results"),
     data_root: Annotated[Path | None, typer.Option(help="Folder or archive of the images.")] = None,
 ) -> None:
-    """Score a finished run under the present protocol and write its record anew; trains nothing."""
+    """Score finished runs under the present protocol and write their records anew; trains nothing."""
+    from wsolbench.errors import RunError, UserError
+    from wsolbench.leaderboard_model import system_name
+    from wsolbench.records import record_files
     from wsolbench.rescoring import changes
     from wsolbench.rescoring import rescore as score_again
 
-    rescored = score_again(run, results, data_root)
-    for line in changes(rescored):
-        typer.echo(line)
-    typer.echo(f"record: {rescored.path}")
+    if every == bool(runs):
+        raise UserError("which records? give run ids or paths, or --all for every record below --results")
+    chosen = [str(path) for path in record_files(results)] if every else runs or []
+    failed = 0
+    for run in chosen:
+        try:
+            rescored = score_again(run, results, data_root)
+        except (UserError, RunError) as error:
+            if len(chosen) == 1:
+                raise
+            failed += 1
+            typer.echo(f"error: {error}", err=True)
+            continue
+        typer.echo(f"{system_name(rescored.after)}: {rescored.path}")
+        for line in changes(rescored):
+            typer.echo(f"  {line}")
+    if failed:
+        raise UserError(f"{failed} of {len(chosen)} records could not be scored again, for the reasons above")
