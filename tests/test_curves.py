@@ -38,9 +38,11 @@ def test_curves_and_marks(drawn):
     assert path.read_bytes().startswith(b"<?xml")
 
 
-def test_the_legend_speaks_of_frozen_thresholds_where_there_are_any(drawn):
-    texts = [text.get_text() for text in drawn[2].get_legend().get_texts()]
-    assert texts[:3] == [f"IoU ≥ {d}" for d in (0.3, 0.5, 0.7)]
+def test_the_legend_gives_the_best_values_and_speaks_of_frozen_thresholds_where_there_are_any(drawn):
+    scores, _, axes, _ = drawn
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    best = {d: scores.metrics[f"max_box_acc_v2_iou{round(100 * d)}"] for d in (0.3, 0.5, 0.7)}
+    assert texts[:3] == [f"IoU ≥ {d}: up to {value:.1f} %" for d, value in best.items()]
     assert texts[3:] == ["best on these images (oracle)", "frozen on train-fullsup"]
 
 

@@ -142,6 +142,14 @@ def test_without_maps_of_train_fullsup_the_frozen_keys_are_absent(annotations, s
     assert "no score maps of train-fullsup" in scores.absent["gt_known_fullsup"]
 
 
+def test_train_fullsup_itself_has_nothing_to_freeze(annotations, save):
+    own = dataclasses.replace(annotations, split="train-fullsup")
+    absent = evaluate(MapSource(maps=save(random_maps(IDS)), annotations=own, side=32), None, True).scores.absent
+    reason = "these are the images that thresholds are chosen on: the best one is the oracle's"
+    assert absent["gt_known_fullsup"] == absent["max_box_acc_v2_fullsup"] == reason
+    assert absent["top1_loc_fullsup"] == "no logits: only score maps were given"
+
+
 # --- every kind of map ------------------------------------------------------------------------------------------------
 
 

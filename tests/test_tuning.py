@@ -149,6 +149,14 @@ def test_other_storages_are_refused_in_one_sentence(storage, message, study, tmp
     assert "secret" not in str(caught.value)
 
 
+def test_a_damaged_ledger_of_ones_own_may_be_moved_away(study):
+    study[1].parent.mkdir(parents=True, exist_ok=True)
+    study[1].write_text("text " * 1000)
+    message = r"the ledger '.*' cannot be opened \(file is not a database\); move it away, the records have all it says"
+    with pytest.raises(UserError, match=message), open_queue(None, STUDY, *study, 3):
+        pass
+
+
 def test_only_the_queue_imports_optuna():
     importers = set()
     for folder in ("wsolbench", "protocols", "methods"):
@@ -223,6 +231,14 @@ def spoil(folder, name, change):
         (
             lambda folder: write_trial(make_trial(1)[0], make_trial(1, images=19)[1], folder),
             "hits of 19 images, its rec",
+        ),
+        (
+            lambda folder: spoil(folder, "1.npz", lambda raw: (folder / "0.npz").read_bytes()),
+            "has hits that score .*, its record says .*; was one of them edited or copied",
+        ),
+        (
+            lambda folder: spoil(folder, "1.npz", lambda raw: b"text, more than a few bytes"),
+            r"\(File is not a zip file\)",
         ),
         (
             lambda folder: write_trial(
@@ -301,7 +317,7 @@ def test_a_run_of_a_choice_says_what_chose_it(choice):
         ({"method": "other"}, "was tuned for method fake, not other"),
         ({"dataset": "cub"}, "was tuned for dataset parts, not cub"),
         ({"backbone": "resnet50"}, "was tuned for backbone resnet-tiny, not resnet50"),
-        ({"preset": "a"}, "was tuned for preset None, not a"),
+        ({"preset": "a"}, "was tuned without a preset; leave out --preset a"),
         ({"settings": {"lr": "0.5"}}, "lr was chosen by --config .*; leave it out"),
         ({"recipe": {"seed": None}}, "--seed .* is that of the chosen trial, which is never reported"),
     ],
@@ -311,6 +327,25 @@ def test_a_choice_is_not_for_other_runs(choice, changes, message):
         changes = {"recipe": {"seed": json.loads(choice.read_text())["chosen"]["seed"]}}
     with pytest.raises(UserError, match=message):
         with_choice(Request(**{"method": "fake", "dataset": "parts", **changes}), choice)
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        (None, {"trials": "3"}, "'trials' is of the wrong kind"),
+        (None, {"request": None}, "'request' is of the wrong kind"),
+        ("chosen", {"seed": None}, "'seed' is of the wrong kind"),
+        ("request", {"method": 3}, "'method' is of the wrong kind"),
+        ("request", {"settings": {"lr": "0.5"}}, r"it asks for lr=0\.5, but 0\.00\d was chosen; was it edited"),
+        ("request", {"settings": {}}, r"it asks for lr=None, but 0\.00\d was chosen; was it edited"),
+    ],
+)
+def test_an_edited_choice_is_refused(choice, part, change, message):
+    body = json.loads(choice.read_text())
+    (body if part is None else body[part]).update(change)
+    choice.write_text(json.dumps(body))
+    with pytest.raises(UserError, match=rf"cannot be used: {message}.*; expected a choice\.json"):
+        with_choice(Request(method="fake", dataset="parts"), choice)
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"trial_schema": 2}', '{"trial_schema": 1, "request": {}}'])

@@ -156,6 +156,8 @@ def evaluate(source: MapSource, fullsup: MapSource | None, quiet: bool = False) 
         scores = score(SplitScores(hits=hits, ranks=ranks, num_classes=classes), chosen)
     else:
         scores = _score_pixels(_pixels(opened, normalization, quiet), source, ranks, classes)
+    if source.annotations.split == "train-fullsup":
+        scores = _nothing_to_freeze(scores)
     found = dict(opened.tally.found)
     if frozen is not None and hits is not None:
         found |= {f"fullsup_{kind}": ids for kind, ids in frozen.tally.found.items()}
@@ -223,6 +225,13 @@ def _without(scores: Scores, top: int) -> Scores:
         thresholds={key: value for key, value in scores.thresholds.items() if key not in keys},
         absent={**scores.absent, **dict.fromkeys(keys, reason)},
     )
+
+
+def _nothing_to_freeze(scores: Scores) -> Scores:
+    """Say of train-fullsup itself why it has no frozen thresholds."""
+    reason = "these are the images that thresholds are chosen on: the best one is the oracle's"
+    keys = [key for key in scores.absent if key.removesuffix("_fullsup") in scores.metrics]
+    return replace(scores, absent={**scores.absent, **dict.fromkeys(keys, reason)})
 
 
 def _normalization(name: str, chooser: _Opened | None, quiet: bool) -> Normalization:

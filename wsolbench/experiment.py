@@ -40,7 +40,7 @@ from wsolbench.protocols import PROTOCOL_VERSION
 from wsolbench.provenance import Clock, join_sessions, provenance
 from wsolbench.recipe import Recipe
 from wsolbench.record_schema import Provenance, identity_hash
-from wsolbench.records import record_path, write_hits, write_record
+from wsolbench.records import read_record, record_path, write_hits, write_record
 from wsolbench.request import Request, option_name
 from wsolbench.supervision import Division, divide, with_masks
 
@@ -108,11 +108,18 @@ def run(request: Request) -> Path:
         refuse_unwritable("--save-maps", request.save_maps)
     if request.resume and path.is_file():
         refuse_damaged(path, "move it away or use --no-resume")
+        _credit(path, request)
     else:
         _run(plan, request, clock, run_dir)
     if request.save_maps is not None:
         _save_maps(run_dir, request.save_maps)
     return path
+
+
+def _credit(path: Path, request: Request) -> None:
+    """Say in a record that is there already which study chose it: more trials may choose the same."""
+    if request.tuned is not None and (record := read_record(path)).tuned != request.tuned:
+        write_record(replace(record, tuned=request.tuned), request.results)
 
 
 def _run(plan: Plan, request: Request, clock: Clock, run_dir: Path) -> None:

@@ -7,8 +7,6 @@ a file with one id a line. No torch here.
 
 import os
 import warnings
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.npyio import NpzFile
 
 from wsolbench.data.published import numbered_lines
 from wsolbench.errors import UserError
@@ -85,11 +84,11 @@ def _folder(origin: Path) -> MapFiles:
 def _archive(origin: Path) -> MapFiles:
     """Open one .npz as a run keeps them."""
     try:
-        # Opened here: of a file that is torn numpy forgets to close its own.
-        with origin.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        # Opened here: of a file that is torn numpy forgets to close its own. Not numpy.load, which takes what is no
+        # archive for a pickle, and says how to read it unsafely.
+        with origin.open("rb") as file, warnings.catch_warnings(action="ignore"), NpzFile(file) as stored:
             arrays = {name: stored[name] for name in ("ids", "maps", "logits") if name in stored.files}
-    # TypeError: what numpy.save wrote is an array, which is no context.
-    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+    except Exception as error:  # damage in the archive's directory or in a header raises nearly anything
         raise UserError(
             f"'{origin}' cannot be read as a .npz file ({_reason(error)}); expected one written by numpy.savez"
         ) from None
@@ -106,8 +105,9 @@ def _archive(origin: Path) -> MapFiles:
 def _stack(origin: Path, ids: Path) -> MapFiles:
     """Open one .npy with all maps, without reading them."""
     try:
-        maps = np.load(origin, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with warnings.catch_warnings(action="ignore"):  # as in read_npy
+            maps = np.lib.format.open_memmap(origin, mode="r")
+    except Exception as error:  # damage in the header, as in read_npy
         raise UserError(
             f"'{origin}' cannot be read as a .npy file ({_reason(error)}); expected one written by numpy.save"
         ) from None

@@ -74,7 +74,9 @@ class Tuning:
         if self.trials < 1:
             raise UserError(f"--trials {self.trials} is out of range; expected at least 1")
         if self.trial is not None and not 0 <= self.trial < self.trials:
-            raise UserError(f"--trial {self.trial} is out of range; expected 0 to {self.trials - 1}")
+            raise UserError(
+                f"--trial {self.trial} is out of range; expected 0 to {self.trials - 1} with --trials {self.trials}"
+            )
         if self.trial is not None and self.storage is not None:
             raise UserError("--trial runs one trial without a ledger; leave out --storage")
 

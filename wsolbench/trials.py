@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from wsolbench.errors import RunError, UserError
 from wsolbench.files import atomic_write
-from wsolbench.protocols import BoxHits
+from wsolbench.protocols import BoxHits, SplitScores, score
 from wsolbench.protocols.selection import select
 from wsolbench.record_schema import Provenance, Tuned, identity_hash, short
 from wsolbench.records import write_hits
@@ -27,6 +27,8 @@ TRIAL_SCHEMA = 1
 
 RESAMPLES, SEED = 1000, 0
 """Of the images, for the uncertainty of a choice; fixed, so that equal records give equal choices."""
+
+_ROUNDING = 1e-6  # of a score in percent, between versions of numpy
 
 SHOWN = (1, 2, 3, 5, 10, 20, 30)
 """The k that the readable best-of-k table shows beside the last; ``choice.json`` has all."""
@@ -101,7 +103,9 @@ class TrialRecord:
         return record
 
 
-_KINDS: Mapping[str, type | tuple[type, ...]] = {
+_Kinds = Mapping[str, type | tuple[type, ...]]
+
+_KINDS: _Kinds = {
     **dict.fromkeys(("identity", "request", "drawn", "criterion", "metrics", "provenance"), dict),
     **dict.fromkeys(("index", "images"), int),
     "study": str,
@@ -109,6 +113,18 @@ _KINDS: Mapping[str, type | tuple[type, ...]] = {
     "error": (str, type(None)),
     "training_s": (int, float),
     "history": list,
+}
+_CHOICE: _Kinds = {
+    **dict.fromkeys(("chosen", "request"), dict),
+    **dict.fromkeys(("trials", "images"), int),
+    "study": str,
+    "training_s": (int, float),
+}
+_CHOSEN: _Kinds = {**dict.fromkeys(("trial", "seed"), int), "drawn": dict}
+_REQUEST: _Kinds = {
+    **dict.fromkeys(("data_options", "settings", "recipe"), dict),
+    **dict.fromkeys(("method", "dataset", "backbone", "precision"), str),
+    **dict.fromkeys(("preset", "weights"), (str, type(None))),
 }
 
 
@@ -127,12 +143,19 @@ def _check(data: Mapping[str, Any], names: set[str]) -> None:
     """Raise ValueError where a trial's fields are not what they should be."""
     if different := names ^ data.keys():
         raise ValueError(f"the field '{min(different)}' is missing or unknown")
-    for name, kind in _KINDS.items():
-        if not isinstance(data[name], kind) or isinstance(data[name], bool):
-            raise ValueError(f"'{name}' is of the wrong kind")
+    _check_kinds(data, _KINDS)
     score = data["score"]
     if (score is None) == (data["error"] is None) or (score is not None and not 0 <= score <= 100):
         raise ValueError("it should have either a score in 0..100 or an error")
+
+
+def _check_kinds(data: Mapping[str, Any], kinds: _Kinds) -> None:
+    """Raise ValueError where a field is not there or not of its kind."""
+    for name, kind in kinds.items():
+        if name not in data:
+            raise ValueError(f"it lacks '{name}'")
+        if not isinstance(data[name], kind) or isinstance(data[name], bool):
+            raise ValueError(f"'{name}' is of the wrong kind")
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -179,8 +202,8 @@ def _read_hits(path: Path, record: TrialRecord) -> BoxHits | None:
     if record.score is None:
         return None
     try:
-        # Opened here: numpy leaves a damaged archive open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        # Opened here: numpy leaves a damaged archive open. Not numpy.load, which takes what is no archive for a pickle.
+        with path.open("rb") as file, NpzFile(file) as arrays:
             hits = BoxHits.from_arrays(dict(arrays))
     except Exception as error:  # a damaged archive raises nearly anything
         raise UserError(
@@ -191,6 +214,12 @@ def _read_hits(path: Path, record: TrialRecord) -> BoxHits | None:
         raise UserError(
             f"'{path}' has the hits of {len(hits)} images, its record those of {record.images}; "
             "move both away to run the trial again"
+        )
+    found = score(SplitScores(hits=hits), None).metrics[record.criterion["metric"]]
+    if abs(found - record.score) > _ROUNDING:
+        raise UserError(
+            f"'{path}' has hits that score {found:.2f}, its record says {record.score:.2f}; was one of them edited or "
+            "copied? Move both away to run the trial again"
         )
     return hits
 
@@ -303,8 +332,14 @@ def read_choice(path: Path) -> dict[str, Any]:
     """
     try:
         choice = _object(path.read_text(encoding="utf-8"), "choice")
-        if not isinstance(choice.get("request"), dict) or not isinstance(choice.get("chosen"), dict):
-            raise ValueError("it lacks 'request' or 'chosen'")
+        _check_kinds(choice, _CHOICE)
+        request, chosen = choice["request"], choice["chosen"]
+        _check_kinds(request, _REQUEST)
+        _check_kinds(chosen, _CHOSEN)
+        asked = {**request["settings"], **request["recipe"]}
+        for name, value in chosen["drawn"].items():
+            if str(asked.get(name)) != str(value):
+                raise ValueError(f"it asks for {name}={asked.get(name)}, but {value} was chosen; was it edited?")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(
@@ -326,6 +361,8 @@ def with_choice(request: Request, path: Path) -> Request:
     """
     choice = read_choice(path)
     tuned, seed = choice["request"], choice["chosen"]["seed"]
+    if request.preset is not None and tuned["preset"] is None:
+        raise UserError(f"--config {path} was tuned without a preset; leave out --preset {request.preset}")
     for name in ("method", "dataset", "backbone", "preset"):
         asked = getattr(request, name)
         if asked not in (None, tuned[name]):

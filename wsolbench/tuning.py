@@ -258,7 +258,8 @@ def open_queue(storage: str | None, name: str, folder: Path, ledger: Path, trial
     except ModuleNotFoundError:
         raise UserError("--storage postgresql:// needs psycopg; run `pip install 'wsolbench[postgres]'`") from None
     try:
-        with _opened(url), turns.exclusive():  # two workers that make the tables at once disturb each other
+        # Exclusive, because two workers that make the tables at once disturb each other.
+        with _opened(url, own=storage is None), turns.exclusive():
             database = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs={"pool_pre_ping": True})
             study = optuna.create_study(
                 storage=database,
@@ -295,11 +296,21 @@ def _url(storage: str) -> URL:
 
 
 @contextmanager
-def _opened(url: URL) -> Iterator[None]:
-    """Turn what a database says when it cannot be opened into a UserError; the password stays out of it."""
+def _opened(url: URL, *, own: bool) -> Iterator[None]:
+    """Turn what a database says when it cannot be opened into a UserError; the password stays out of it.
+
+    Args:
+        url: of the database.
+        own: it is the ledger that nobody asked for, which is made again where it is not there.
+    """
     try:
         yield
     except (SQLAlchemyError, StorageInternalError) as error:
+        if own:
+            raise UserError(
+                f"the ledger '{url.database}' cannot be opened ({_reason(error)}); move it away, "
+                "the records have all it says"
+            ) from None
         raise UserError(
             f"--storage {url.render_as_string()} cannot be opened ({_reason(error)}); {_EXPECTED}"
         ) from None

@@ -27,6 +27,11 @@ def test_what_a_run_keeps_gives_the_records_numbers(evaluated, arguments, finish
     assert body["thresholds"] == finished.record.thresholds
     assert body["absent"] == finished.record.absent == {"pxap": "the split has boxes, no masks"}
     assert body["percentile"] is None
+    images = finished.record.images
+    assert (body["images"], body["fullsup_images"]) == (images["test"], images["train-fullsup"])
+    assert out.splitlines()[0].endswith(
+        f" {images['test']} maps (train-fullsup: {images['train-fullsup']}), protocol 1"
+    )
     names = [line.split()[0] for line in out.splitlines()[3:8]]
     assert sorted(names[:4]) == ["max_box_acc_v2", *(f"max_box_acc_v2_iou{d}" for d in (30, 50, 70))]
     assert names[4] == "max_box_acc"
@@ -43,6 +48,7 @@ def test_one_npy_with_ids_and_labels(evaluated, metadata, tmp_path):
     words = ("maps.npy", "folder", "--ids", "ids.txt", "--metadata", metadata.folder, "--predictions", "labels.csv")
     body, _ = evaluated(*words, "--iou", "0.9", "--iou", "0.5")
     assert body["dataset"] == "folder"
+    assert body["fullsup_images"] is None
     assert body["metrics"]["top1_cls"] == 60  # the labels are 0 1 0 1 0
     assert body["metrics"]["top5_cls"] == 100
     assert body["metrics"]["top5_loc"] == body["metrics"]["gt_known"]
@@ -91,7 +97,10 @@ def test_masks(evaluated, refused, masked, save_maps):
     assert body["absent"]["gt_known"] == "the split has masks, no boxes"
     assert body["warnings"][0].startswith("openimages test has 5 images where the benchmark has 5,000")
     assert "pxap" in out
-    assert "this split has masks; leave it out" in refused("evaluate", *words, "--curves", "c.png")
+    for option in (("--curves", "c.png"), ("--iou", "0.9")):
+        assert "this split has masks; leave them out" in refused("evaluate", *words, *option)
+    shown = next(line for line in out.splitlines() if line.startswith("absent: max_box_acc_v2_iou30, "))
+    assert "_fullsup" not in shown  # said of each metric once
     assert "lists mask files; give their folder with --masks-root" in refused("evaluate", *words[:4])
 
 
@@ -105,6 +114,8 @@ def test_masks(evaluated, refused, masked, save_maps):
         (("--fullsup-ids", "ids.txt"), "--fullsup-ids is for the maps of --fullsup-maps; give both or neither"),
         (("--predictions", "nowhere.csv"), "cannot read nowhere.csv"),
         (("--masks-root", "."), "lists boxes, no masks; leave out --masks-root"),
+        (("--data-option", "classes=3"), "--metadata says what the split is; leave out --data-root and --data-option"),
+        (("--data-root", "."), "--metadata says what the split is; leave out --data-root and --data-option"),
     ],
 )
 def test_refusals(refused, metadata, save_maps, words, message):

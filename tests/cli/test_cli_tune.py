@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import replace
 
 import pytest
 
@@ -40,6 +41,10 @@ def test_tune_chooses_and_run_trains_the_choice_with_a_fresh_seed(cli, words, tm
     assert "--config" not in record.provenance.command  # the command needs no file
     again = cli(*shlex.split(record.provenance.command)[1:], "--device", "cpu", "--quiet")
     assert again.out.splitlines()[-1] == ran.out.splitlines()[-1]
+    (study / "choice.json").write_text(json.dumps({**choice, "trials": 9}))  # more trials that change nothing
+    assert cli("run", "cam", "parts", "--config", study / "choice.json", "--device", "cpu", "--quiet").status == 0
+    (credited,) = (each for each in load_records(tmp_path / "results")[0] if each.trainable)
+    assert credited == replace(record, tuned=replace(record.tuned, trials=9))
 
 
 def test_a_job_array_needs_no_ledger(cli, words, tmp_path):

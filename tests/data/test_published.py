@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wsolbench.data.published import EXPECTED_COUNTS, check_counts, check_overlap, read_annotations
-from wsolbench.data.splits import annotation_fingerprint
+from wsolbench.data.splits import annotation_fingerprint, sealed_test
 from wsolbench.errors import SealedError, UserError
 
 FILES = {
@@ -49,6 +49,8 @@ def test_fullsup_is_the_folder_val_and_train_is_sealed(write):
         read_annotations(root, "test")
     with pytest.raises(SealedError):
         read_annotations(root, "train-weaksup")
+    with sealed_test(), pytest.raises(SealedError):
+        read_annotations(root, "test")  # no file is looked for
 
 
 def test_line_ends_blanks_spaces_and_byte_order_mark_change_nothing(write):
@@ -216,6 +218,7 @@ def write_again(metadata, localization):
         (MASKED + "c.jpg,m/c_1.png,m/c.txt\n", "line 6: expected 'id,mask"),
         (MASKED.replace("b/2.jpg,", "c.jpg,"), r"has no mask for 'b/2\.jpg' \(1 of 3 images lack one\)"),
         (FILES["localization.txt"], "lists boxes, no masks; leave out --masks-root"),
+        ("", r"localization\.txt has no mask for .* \(3 of 3 images lack one\)"),
     ],
 )
 def test_bad_mask_lists_are_one_sentence(write_masks, localization, message):

@@ -72,6 +72,8 @@ def evaluate(
     if curves is not None:
         check_format("--curves", curves)
     options = key_values("--data-option", data_option or [])
+    if metadata is not None and (options or data_root is not None):
+        raise UserError("--metadata says what the split is; leave out --data-root and --data-option, or it")
     found, default_side = open_annotations(
         dataset, places, root=data_root, metadata=metadata, masks_root=masks_root, options=options
     )
@@ -88,10 +90,10 @@ def evaluate(
         )
         for name, (place, file) in places.items()
     ]
-    if curves is not None and sources[0].annotations.masks is not None:
-        raise UserError("--curves draws box accuracy, and this split has masks; leave it out")
+    if sources[0].annotations.masks is not None and (curves is not None or iou):
+        raise UserError("--curves and --iou are about boxes, and this split has masks; leave them out")
     result = evaluation.evaluate(sources[0], sources[1] if len(sources) > 1 else None, quiet)
-    body = _report(dataset, sources[0], result, _warnings(dataset, list(found.values())))
+    body = _report(dataset, sources, result, _warnings(dataset, list(found.values())))
     typer.echo(_table(body))
     if json_file is not None:
         atomic_write(json_file, (json.dumps(body, indent=1, sort_keys=True) + "\n").encode())
@@ -134,11 +136,11 @@ def _warnings(dataset: str, splits: "list[Annotations]") -> list[str]:
     return [text for text in texts if text]
 
 
-def _report(dataset: str, source: "MapSource", result: "Evaluation", warnings: list[str]) -> dict[str, Any]:
-    """Return everything that was found, as JSON values."""
+def _report(dataset: str, sources: "list[MapSource]", result: "Evaluation", warnings: list[str]) -> dict[str, Any]:
+    """Return everything that was found, as JSON values; the second source, if there is one, is train-fullsup."""
     from wsolbench.protocols import AS_GIVEN, MIN_MAX, PROTOCOL_VERSION
 
-    normalization = result.normalization
+    source, normalization = sources[0], result.normalization
     if normalization.name not in (MIN_MAX.name, AS_GIVEN):
         percentile = "" if normalization.percentile is None else f" (percentile {normalization.percentile})"
         warnings = [
@@ -154,6 +156,7 @@ def _report(dataset: str, source: "MapSource", result: "Evaluation", warnings: l
         "percentile": normalization.percentile,
         "protocol": PROTOCOL_VERSION,
         "images": result.scores.images,
+        "fullsup_images": len(sources[1].annotations) if len(sources) > 1 else None,
         "metrics": result.scores.metrics,
         "thresholds": result.scores.thresholds,
         "absent": result.scores.absent,
@@ -164,7 +167,8 @@ def _report(dataset: str, source: "MapSource", result: "Evaluation", warnings: l
 
 
 def _title(body: dict[str, Any]) -> str:
-    return f"{body['dataset']}, {body['split']}: {body['images']:,} maps, protocol {body['protocol']}"
+    fullsup = "" if body["fullsup_images"] is None else f" (train-fullsup: {body['fullsup_images']:,})"
+    return f"{body['dataset']}, {body['split']}: {body['images']:,} maps{fullsup}, protocol {body['protocol']}"
 
 
 def _table(body: dict[str, Any]) -> str:
@@ -191,7 +195,8 @@ def _table(body: dict[str, Any]) -> str:
             lines.append(f"{kind.replace('_', ' ')}: {count:,} ({', '.join(shown)}{', ...' if count > 3 else ''})")
     reasons: dict[str, list[str]] = {}
     for key, reason in body["absent"].items():
-        reasons.setdefault(reason, []).append(key)
+        if body["absent"].get(key.removesuffix("_fullsup")) != reason or not key.endswith("_fullsup"):
+            reasons.setdefault(reason, []).append(key)  # what is said of a metric goes for its frozen twin
     lines += [f"absent: {', '.join(keys)} ({reason})" for reason, keys in reasons.items()]
     lines += [f"warning: {text}" for text in body["warnings"]]
     return "\n".join(lines)

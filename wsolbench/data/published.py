@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wsolbench.data.splits import Annotations, Ints, Masks, SplitName
+from wsolbench.data.splits import Annotations, Ints, Masks, SplitName, refuse_sealed
 from wsolbench.errors import SealedError, UserError
 
 EXPECTED_COUNTS: Mapping[str, Mapping[SplitName, int]] = {
@@ -58,17 +58,18 @@ def read_annotations(metadata: Path, split: SplitName, masks_root: Path | None =
         never clipped.
 
     Raises:
-        SealedError: for ``train-weaksup``, whose boxes are not read.
+        SealedError: for ``train-weaksup``, whose boxes are not read, and for ``test`` while it is sealed.
         UserError: if a file is missing, malformed or disagrees with another one, if an image has no box or mask, or if
             ``masks_root`` does not fit the dataset; names the file and, where there is one, the line.
     """
     if split == "train-weaksup":
         raise SealedError("boxes of train-weaksup do not exist under the protocol")
+    refuse_sealed(split)  # before a file is opened
     folder = metadata / _FOLDERS[split]
     index = _read_ids(folder / "image_ids.txt")
     path = folder / "localization.txt"
     text = _read_lines(path)
-    masked = bool(text) and text[0][1].rstrip(", ").lower().endswith(".png")
+    masked = text[0][1].rstrip(", ").lower().endswith(".png") if text else masks_root is not None
     if masked != (masks_root is not None):
         what, need = ("mask files", "give their folder with") if masked else ("boxes, no masks", "leave out")
         raise UserError(f"{path} lists {what}; {need} --masks-root")

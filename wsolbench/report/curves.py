@@ -48,12 +48,12 @@ def draw_curves(hits: BoxHits, thresholds: Mapping[str, float], title: str, path
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4.2), dpi=150, layout="constrained")
+    figure = Figure(figsize=(8, 4.2), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     for d, found in zip(hits.criteria, box_accuracy_counts(hits), strict=True):
         percent = 100 * found / len(hits)
-        (line,) = axes.plot(THRESHOLDS, percent, linewidth=1.2, label=f"IoU ≥ {d:g}")
+        (line,) = axes.plot(THRESHOLDS, percent, linewidth=1.2, label=f"IoU ≥ {d:g}: up to {percent.max():.1f} %")
         for suffix, face in (("", line.get_color()), ("_fullsup", "white")):
             t = thresholds.get(f"max_box_acc_v2_iou{round(100 * d)}{suffix}")
             if t is not None:
@@ -64,7 +64,7 @@ def draw_curves(hits: BoxHits, thresholds: Mapping[str, float], title: str, path
         axes.plot([], [], "o", color="grey", markerfacecolor="white", label="frozen on train-fullsup")
     axes.set(xlabel="operating threshold t", ylabel="BoxAcc, %", xlim=(0, 1), ylim=(0, None), title=title)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))  # beside them: it may hide no curve
     drawn = io.BytesIO()
     figure.savefig(drawn, format=path.suffix.lower()[1:])
     atomic_write(path, drawn.getvalue())
