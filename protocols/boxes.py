@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from wsolbench.protocols.component_tree import LEVELS, best_ious
-from wsolbench.protocols.largest_contour import largest_ious
+from wsolbench.protocols.component_tree import best_ious
+from wsolbench.protocols.largest_contour import best_and_largest_ious
+from wsolbench.protocols.pixel_order import LEVELS
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -228,9 +229,11 @@ def _batch_ious(
     cuts = np.linspace(0, len(maps), max(threads, 1) + 1).astype(int)
 
     def work(first: int, last: int) -> None:
-        best_ious(maps[first:last], truth, starts[first : last + 1], best[0, first:last])
+        part = maps[first:last], truth, starts[first : last + 1]
         if largest:
-            largest_ious(maps[first:last], truth, starts[first : last + 1], best[1, first:last])
+            best_and_largest_ious(*part, best[0, first:last], best[1, first:last])
+        else:
+            best_ious(*part, best[0, first:last])
 
     if threads <= 1:
         work(0, len(maps))

@@ -11,232 +11,324 @@ ground truth is needed once per life rather than once per level::
     level 5                    [9  7]      [6]            ... to 5;  B at 5..0
     level 4 to 0            [5  9  7]      [6]            A's third life at 4..0
 
-Pixels enter a union-find from the highest value to the lowest, ties in a fixed order, so that "earlier" is a total
-order of the pixels. The holes are the same sweep from the lowest value to the highest, that is in the reverse order,
-in which the outside is a component that contains everything from the start and swallows holes that open to it.
+Pixels enter a union-find from the highest value to the lowest, ties in a fixed order. The holes are the same sweep from
+the lowest value to the highest, that is in the reverse order, in which the outside is a component that contains
+everything from the start and swallows the holes that open to it. Most pixels need no step of the sweep:
+:mod:`wsolbench.protocols.pixel_order` says which ones do.
 
-Most pixels need no step of the sweep. A pixel is told apart by a byte: which of its 8 neighbours are earlier::
+A *stage* is a level in the sweep's direction: stage s is level 254 - s for components and level s for holes. The sweep
+only logs the lives. Their IoUs are computed together, and each is written into a table of maxima over ranges of
+power-of-two length, which are pushed down to single stages at the end: a life of any length costs two writes.
 
-    NW N NE      If the earlier ones are connected among themselves (one arc of the ring), the pixel merges nothing.
-    W  .  E      It moves the left side of its component's box only if nothing of the component is in its own column
-    SW S SE      or to the left, so only if the arc lies within NE, E, SE; likewise for the other sides.
-
-A pixel that does neither is *inner*: it just points at an earlier neighbour. The others are *critical*: sorted and
-swept. An upsampled 14x14 map has 3 to 4 thousand of them among 50,176. Read inverted, the byte drives the hole sweep.
-
-Tables over the 256 bytes say, for 8-connected components and 4-connected holes, which neighbours to unite with (one
-of each arc) and which bytes are inner. A life over the stages first to last costs two writes into a table of maxima
-over power-of-two ranges, which are pushed down at the end.
+Functions called once per pixel take arrays: numba counts references to each array of a tuple that it passes on.
 """
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from wsolbench.protocols.pixel_order import (
+    AXIS,
+    COMPONENT,
+    HOLE,
+    LEVELS,
+    ONLY,
+    UNITE,
+    Bytes,
+    Canvas,
+    Indices,
+    Number,
+    Numbers,
+    draw,
+    list_critical,
+    new_canvas,
+    reach,
+    reach_all,
+    sort_critical,
+)
+
+Box = tuple[Number, Number, Number, Number]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-Bytes = npt.NDArray[np.uint8]
-Numbers = npt.NDArray[Any]  # integers of the narrowest type that holds them
-Memory = tuple[Numbers, Numbers, Numbers, Numbers]  # parent, since, order, box, indexed by pixel of the framed map
 
-LEVELS = 256
-_RING = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))  # (dy, dx) of bits 0 to 7
 _LAST = LEVELS - 2  # the last stage at which there is still foreground: level 0 of components, level 254 of holes
-
-
-def _arcs(bits: int, eight: bool) -> list[list[int]]:
-    """Group the neighbours set in ``bits`` by how they are connected without the pixel between them.
-
-    Only groups that the pixel itself is connected to are returned, each with such a neighbour first.
-    """
-    left = {k for k in range(8) if bits >> k & 1}
-    groups = []
-    while left:
-        group = [left.pop()]
-        for k in group:
-            near = {j for j in left if _touch(_RING[k], _RING[j], eight)}
-            group += near
-            left -= near
-        group.sort(key=lambda k: (k % 2, k))  # odd bits are diagonal
-        if eight or group[0] % 2 == 0:
-            groups.append(group)
-    return groups
-
-
-def _touch(a: tuple[int, int], b: tuple[int, int], eight: bool) -> bool:
-    """Say whether two positions of the ring are neighbours of each other."""
-    dy, dx = abs(a[0] - b[0]), abs(a[1] - b[1])
-    return max(dy, dx) == 1 if eight else dy + dx == 1
-
-
-def _tables(eight: bool) -> Bytes:
-    """Return uint8 (2, 256): per byte the neighbours to unite with, and 1 + the neighbour an inner pixel points at."""
-    table = np.zeros((2, LEVELS), dtype=np.uint8)
-    for bits in range(LEVELS):
-        arcs = _arcs(bits, eight)
-        table[0, bits] = sum(1 << arc[0] for arc in arcs)
-        members = [_RING[k] for arc in arcs for k in arc]
-        beside = any(set(axis) in ({-1}, {1}) for axis in zip(*members, strict=True))
-        if len(arcs) == 1 and not beside:
-            table[1, bits] = 1 + arcs[0][0]
-    return table
-
-
-_COMPONENTS = _tables(eight=True)
-_HOLES = np.ascontiguousarray(_tables(eight=False)[:, ::-1])  # indexed by the byte of the component sweep
 _LOG2 = np.array([0, *(n.bit_length() - 1 for n in range(1, LEVELS + 1))])
 
 
-@njit(nogil=True, cache=True)
-def _find_earlier(score_map: Bytes, value: Numbers, earlier: Bytes) -> None:
-    """Fill ``value``, the map in a ring of -1, and ``earlier``, each pixel's byte.
+class Tree(NamedTuple):
+    """The nodes of one sweep, components or holes numbered by age, and the lives of their boxes.
 
-    Components are swept by value, then index, both descending.
+    Attributes:
+        into: uint32, the node itself if it is a root, else an older node that it has become part of.
+        heir: uint32, the root that a node was united into.
+        birth: int32, the stage at which a node began.
+        end: int32, the stage at which it was united.
+        box: int32 (, 4), ``x0 y0 x1 y1`` as reported (PROTOCOL: boxes), but not cut at the right and bottom edge.
+        since: int32, the stage at which the box became what it is.
+        lives: int32 (7, ), for each life the box, the first stage, the last stage and the node.
+        iou: float64, the best IoU of each life's box.
+        ranges: float64 (9, 256), at k, s the best IoU over the stages s to s + 2^k - 1.
+        around: uint64 (4,), the roots around a pixel.
     """
-    height, width = score_map.shape
-    value[1 : height + 1, 1 : width + 1] = score_map
-    for y in range(1, height + 1):
-        above, line, below = value[y - 1], value[y], value[y + 1]
-        for x in range(1, width + 1):
-            v = line[x]
-            bits = (above[x] > v) | (above[x + 1] > v) << 1 | (line[x + 1] >= v) << 2 | (below[x + 1] >= v) << 3
-            bits |= (below[x] >= v) << 4 | (below[x - 1] >= v) << 5 | (line[x - 1] > v) << 6
-            earlier[y, x] = bits | (above[x - 1] > v) << 7
+
+    into: Numbers
+    heir: Numbers
+    birth: Numbers
+    end: Numbers
+    box: Numbers
+    since: Numbers
+    lives: Numbers
+    iou: Floats
+    ranges: Floats
+    around: Indices
+
+
+class Swept(NamedTuple):
+    """What a sweep did.
+
+    Attributes:
+        pixels: the number of critical pixels, all of them in ``order``.
+        swept: the number of those it came to.
+        nodes: the number of components, or of holes and the outside.
+        lives: the number of lives.
+        sole: the stage from which on node 0 is all there is; 255 if there always is more.
+    """
+
+    pixels: int
+    swept: int
+    nodes: int
+    lives: int
+    sole: int
 
 
 @njit(nogil=True, cache=True)
-def _sort_critical(value: Numbers, earlier: Bytes, table: Bytes, steps: Ints, parent: Numbers, order: Numbers) -> int:
-    """Point the inner pixels at an earlier neighbour; write the critical ones to ``order`` by value, then index.
+def new_tree(height: int, width: int) -> Tree:
+    """Return the memory for maps of one size."""
+    size = height * width + 1  # every pixel a node, and the outside
+    names, stages = np.empty((2, size), dtype=np.uint32), np.empty((3, size), dtype=np.int32)
+    box = np.empty((size, 4), dtype=np.int32)
+    lives, iou = np.empty((7, 2 * size), dtype=np.int32), np.empty(2 * size)  # each pixel and each union adds one life
+    around, ranges = np.empty(4, dtype=np.uint64), np.empty((9, LEVELS))
+    return Tree(names[0], names[1], stages[0], stages[1], box, stages[2], lives, iou, ranges, around)
 
-    Returns the number of critical pixels.
-    """
-    height, width = value.shape
-    start = np.zeros(LEVELS + 1, dtype=np.int64)
-    for y in range(1, height - 1):
-        for x in range(1, width - 1):
-            pointer = table[1, earlier[y, x]]
-            if pointer:
-                parent[y * width + x] = y * width + x + steps[pointer - 1]
-            else:
-                parent[y * width + x] = -1
-                start[value[y, x] + 1] += 1
-    for v in range(LEVELS):
-        start[v + 1] += start[v]
-    count: int = start[LEVELS]
-    for y in range(1, height - 1):
-        for x in range(1, width - 1):
-            if parent[y * width + x] == -1:
-                order[start[value[y, x]]] = y * width + x
-                start[value[y, x]] += 1
+
+@njit(nogil=True, cache=True)
+def _find(into: Numbers, node: Number) -> Number:
+    """Return the root of a node, halving the path to it."""
+    node = np.uint64(node)
+    while into[node] != node:
+        into[node] = into[into[node]]
+        node = np.uint64(into[node])
+    return node
+
+
+@njit(nogil=True, cache=True)
+def _find_around(
+    p: Number,
+    unite: Number,
+    beside: Indices,
+    ways: Indices,
+    earlier: Bytes,
+    label: Numbers,
+    into: Numbers,
+    around: Indices,
+) -> int:
+    """Fill ``around`` with the roots around a pixel, each once, and return their number."""
+    count = 0
+    for k in range(8):
+        if unite >> k & 1:
+            root = _find(into, label[reach(p + beside[k + 1], AXIS[k + 1], ways, earlier)])
+            known = False
+            for i in range(count):
+                known |= around[i] == root
+            if not known:
+                around[count] = root
+                count += 1
     return count
 
 
 @njit(nogil=True, cache=True)
-def _find(parent: Numbers, p: int) -> int:
-    """Return the root of a pixel's tree, halving the path to it."""
-    while parent[p] != p:
-        parent[p] = parent[parent[p]]
-        p = parent[p]
-    return p
+def _pixel_box(p: Number, sweep: int, shift: int) -> Box:
+    """Return the box of one pixel, before the cut; a hole's runs through the pixels around it."""
+    y, x = np.int64(p) >> shift, np.int64(p) & ((1 << shift) - 1)
+    return x - 1 - sweep, y - 1 - sweep, x + sweep, y + sweep
 
 
 @njit(nogil=True, cache=True)
-def _best_iou(box: Numbers, truth: Ints, height: int, width: int) -> float:
-    """Return the best IoU of one box ``x0 y0 x1 y1`` with the ground truth, inclusive pixels."""
-    x0, y0, x1, y1 = box[0], box[1], min(box[2], width - 1), min(box[3], height - 1)
-    area = (x1 - x0 + 1) * (y1 - y0 + 1)
-    best = 0.0
+def _box_of(node: Number, box: Numbers) -> Box:
+    """Return the present box of a node."""
+    return box[node, 0], box[node, 1], box[node, 2], box[node, 3]
+
+
+@njit(nogil=True, cache=True)
+def _begin(node: Number, own: Box, now: Number, into: Numbers, birth: Numbers, box: Numbers, since: Numbers) -> None:
+    """Make a node a root with a box."""
+    into[node], birth[node], since[node] = node, now, now
+    box[node, 0], box[node, 1], box[node, 2], box[node, 3] = own
+
+
+@njit(nogil=True, cache=True)
+def _end_life(node: Number, last: Number, count: Number, box: Numbers, since: Numbers, lives: Numbers) -> Number:
+    """Log that a node's box lived until stage ``last``, and return the number of lives.
+
+    A box that began later is not counted: the state in the middle of a stage is no level's. It is written all the same,
+    and overwritten by the next one: no branch to mispredict.
+    """
+    lives[0, count], lives[1, count] = box[node, 0], box[node, 1]
+    lives[2, count], lives[3, count] = box[node, 2], box[node, 3]
+    lives[4, count], lives[5, count], lives[6, count] = since[node], last, node
+    return count + np.uint64(since[node] <= last)
+
+
+@njit(nogil=True, cache=True)
+def _extend(
+    node: Number, more: Box, now: Number, count: Number, box: Numbers, since: Numbers, lives: Numbers
+) -> Number:
+    """Let a node's box contain another box from stage ``now`` on, and return the number of lives."""
+    x0, y0, x1, y1 = _box_of(node, box)
+    same = (x0 <= more[0]) & (y0 <= more[1]) & (x1 >= more[2]) & (y1 >= more[3])
+    ended = _end_life(node, now - 1, count, box, since, lives)
+    since[node] = since[node] if same else now
+    box[node, 0], box[node, 1] = min(x0, more[0]), min(y0, more[1])
+    box[node, 2], box[node, 3] = max(x1, more[2]), max(y1, more[3])
+    return count if same else ended
+
+
+@njit(nogil=True, cache=True)
+def _unite(around: int, now: Number, count: Number, tree: Tree) -> tuple[Number, Number]:
+    """Unite the ``around`` roots around a pixel; the oldest lives on, so the outside always does.
+
+    Returns:
+        The root, and the number of lives.
+    """
+    root: Number = tree.around[0]
+    for i in range(1, around):
+        root = min(root, tree.around[i])
+    for i in range(around):
+        other = tree.around[i]
+        if other != root:
+            tree.into[other], tree.heir[other], tree.end[other] = root, root, now
+            count = _end_life(other, now - 1, count, tree.box, tree.since, tree.lives)
+            count = _extend(root, _box_of(other, tree.box), now, count, tree.box, tree.since, tree.lives)
+    return root, count
+
+
+@njit(nogil=True, cache=True)
+def _end_roots(sweep: int, nodes: int, count: Number, tree: Tree) -> Number:
+    """End the lives of those who reach the last stage, without the outside; return the number of lives."""
+    for node in range(sweep, nodes):
+        if tree.into[node] == node:
+            count = _end_life(node, _LAST, count, tree.box, tree.since, tree.lives)
+    return np.int64(count)
+
+
+@njit(nogil=True, cache=True)
+def sweep_critical(sweep: int, listed: int, canvas: Canvas, tree: Tree) -> Swept:
+    """Find all components, or all holes, of the map whose critical pixels are ``listed``; log the lives of their boxes.
+
+    When there is one component and none to come, the rest is part of it; when there is but the outside, that is all.
+    """
+    pixels, births = sort_critical(listed, sweep, canvas)
+    reach_all(pixels, sweep, canvas)
+    order, target, value, earlier, label = canvas.order, canvas.target, canvas.value, canvas.earlier, canvas.label
+    unite, only, beside, ways, shift = UNITE[sweep], ONLY[sweep], canvas.beside, canvas.ways[sweep], canvas.shift
+    into, birth, box, since, lives = tree.into, tree.birth, tree.box, tree.since, tree.lives
+    nodes, alive, coming, swept = sweep, sweep, births, 0  # the outside is there from the start
+    sole: Number = LEVELS - 1
+    root: Number = np.uint64(0)
+    count: Number = np.uint64(0)
+    if sweep == HOLE:
+        _begin(0, (-2, -2, 1 << shift, len(value)), 0, into, birth, box, since)  # no hole's box is larger
+    while swept < pixels:
+        i = np.uint64(swept if sweep == HOLE else pixels - 1 - swept)
+        p = np.uint64(order[i])
+        now = np.int64(value[p]) if sweep == HOLE else _LAST + 1 - np.int64(value[p])
+        alone = alive == 1 and coming == 0
+        if now > _LAST or (alone and sweep == HOLE):
+            break
+        own = _pixel_box(p, sweep, shift)
+        if alone:
+            sole = min(sole, now)
+        elif only[earlier[p]] > 0:
+            root = _find(into, label[target[i]])
+        elif unite[earlier[p]] == 0:
+            root = np.uint64(nodes)
+            _begin(root, own, now, into, birth, box, since)
+            nodes, alive, coming = nodes + 1, alive + 1, coming - 1
+        else:
+            around = _find_around(p, unite[earlier[p]], beside, ways, earlier, label, into, tree.around)
+            root, count = _unite(around, now, count, tree)
+            alive -= around - 1
+        label[p] = root
+        count = _extend(root, own, now, count, box, since, lives)
+        swept += 1
+    return Swept(pixels, swept, nodes, _end_roots(sweep, nodes, count, tree), sole)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")  # the check for a zero divisor would forbid vector instructions
+def score_lives(count: int, truth: Ints, shape: tuple[int, int], tree: Tree) -> None:
+    """Fill ``iou`` with the best IoU of each life's box with the ground truth, inclusive pixels.
+
+    In float64, which holds these integers exactly, and without branches, so that it becomes vector instructions.
+    """
+    lives, iou = tree.lives, tree.iou
+    right, bottom = shape[1] - 1.0, shape[0] - 1.0
+    iou[:count] = 0
     for j in range(len(truth)):
-        w = min(x1, truth[j, 2]) - max(x0, truth[j, 0]) + 1
-        h = min(y1, truth[j, 3]) - max(y0, truth[j, 1]) + 1
-        if w > 0 and h > 0:
-            other = (truth[j, 2] - truth[j, 0] + 1) * (truth[j, 3] - truth[j, 1] + 1)
-            best = max(best, w * h / (area + other - w * h))
+        tx0, ty0, tx1, ty1 = float(truth[j, 0]), float(truth[j, 1]), float(truth[j, 2]), float(truth[j, 3])
+        area = (tx1 - tx0 + 1) * (ty1 - ty0 + 1)
+        for i in range(count):
+            x0, y0, x1, y1 = float(lives[0, i]), float(lives[1, i]), float(lives[2, i]), float(lives[3, i])
+            x1, y1 = x1 if x1 < right else right, y1 if y1 < bottom else bottom
+            w = (x1 if x1 < tx1 else tx1) - (x0 if x0 > tx0 else tx0) + 1
+            h = (y1 if y1 < ty1 else ty1) - (y0 if y0 > ty0 else ty0) + 1
+            shared = (w if w > 0 else 0.0) * (h if h > 0 else 0.0)
+            ratio = shared / ((x1 - x0 + 1) * (y1 - y0 + 1) + area - shared)
+            iou[i] = ratio if ratio > iou[i] else iou[i]
+
+
+@njit(nogil=True, cache=True)
+def _best_by_stage(count: int, tree: Tree) -> Floats:
+    """Return float64 (256,), a view: at each stage the best IoU of the lives that contain it."""
+    ranges, iou, lives = tree.ranges, tree.iou, tree.lives
+    ranges[:] = 0
+    for i in range(count):
+        first, last = lives[4, i], lives[5, i]
+        k = _LOG2[last - first + 1]
+        other = last - (1 << k) + 1
+        ranges[k, first] = max(ranges[k, first], iou[i])
+        ranges[k, other] = max(ranges[k, other], iou[i])
+    for k in range(len(ranges) - 1, 0, -1):
+        half = 1 << (k - 1)
+        for s in range(LEVELS - half):
+            ranges[k - 1, s] = max(ranges[k - 1, s], ranges[k, s])
+            ranges[k - 1, s + half] = max(ranges[k - 1, s + half], ranges[k, s])
+    best: Floats = ranges[0]
     return best
 
 
 @njit(nogil=True, cache=True)
-def _end_life(first: int, last: int, box: Numbers, truth: Ints, shape: tuple[int, int], lives: Floats) -> None:
-    """Record that a box was there at the stages ``first`` to ``last``."""
-    iou = _best_iou(box, truth, shape[0], shape[1])
-    k = _LOG2[last - first + 1]
-    lives[k, first] = max(lives[k, first], iou)
-    other = last - (1 << k) + 1
-    lives[k, other] = max(lives[k, other], iou)
+def no_box_iou(truth: Ints, shape: tuple[int, int], tree: Tree) -> float:
+    """Return the best IoU where there is no foreground: that of the box ``[0, 0, 0, 0]``."""
+    tree.lives[:4, 0] = 0
+    score_lives(1, truth, shape, tree)
+    best: float = tree.iou[0]
+    return best
 
 
 @njit(nogil=True, cache=True)
-def _unite(a: int, b: int, now: int, memory: Memory, truth: Ints, shape: tuple[int, int], lives: Floats) -> int:
-    """Unite the components with roots ``a`` and ``b`` at stage ``now`` and return the root.
-
-    The life of a box ends here if the union's box is another one, unless it began at this very stage: the state in
-    the middle of a stage is no level's. The outside, pixel 0, always stays the root: the ring points at it.
-    """
-    parent, since, _, box = memory
-    if a == 0:
-        a, b = b, a
-    x0, y0 = min(box[a, 0], box[b, 0]), min(box[a, 1], box[b, 1])
-    x1, y1 = max(box[a, 2], box[b, 2]), max(box[a, 3], box[b, 3])
-    opened = now
-    for r in (a, b):
-        if box[r, 0] == x0 and box[r, 1] == y0 and box[r, 2] == x1 and box[r, 3] == y1:
-            opened = min(opened, since[r])
-        elif since[r] < now:
-            _end_life(since[r], now - 1, box[r], truth, shape, lives)
-    parent[a] = b
-    since[b] = opened
-    box[b, 0], box[b, 1], box[b, 2], box[b, 3] = x0, y0, x1, y1
-    return b
-
-
-@njit(nogil=True, cache=True)
-def _sweep(
-    value: Numbers, earlier: Bytes, holes: bool, table: Bytes, steps: Ints, memory: Memory, truth: Ints, lives: Floats
-) -> None:
-    """Add the lives of all components, or of all holes, to ``lives``.
-
-    Stage s stands for level 254 - s in the sweep of components, and for level s in that of holes. Boxes are kept
-    as the protocol reports them (PROTOCOL: boxes), but for the cut at the right and bottom edge.
-    """
-    parent, since, order, box = memory
-    row = value.shape[1]
-    shape = (value.shape[0] - 2, row - 2)
-    grow = 1 if holes else 0
-    parent[0], since[0] = 0, 0
-    box[0, 0], box[0, 1], box[0, 2], box[0, 3] = -2, -2, row, value.shape[0]  # outside: no hole's box is larger
-    count = _sort_critical(value, earlier, table, steps, parent, order)
-    for i in range(count):
-        p = order[i] if holes else order[count - 1 - i]
-        y, x = p // row, p % row
-        now = value[y, x] if holes else _LAST + 1 - value[y, x]
-        if now > _LAST:
-            break
-        parent[p], since[p] = p, now
-        box[p, 0], box[p, 1], box[p, 2], box[p, 3] = x - 1 - grow, y - 1 - grow, x + grow, y + grow
-        root, bits = p, table[0, earlier[y, x]]
-        for k in range(8):
-            if bits >> k & 1:
-                other = _find(parent, p + steps[k])
-                if other != root:
-                    root = _unite(root, other, now, memory, truth, shape, lives)
-    for i in range(count):
-        p = order[i]
-        if parent[p] == p:
-            _end_life(since[p], _LAST, box[p], truth, shape, lives)
-
-
-@njit(nogil=True, cache=True)
-def _ranges_to_stages(lives: Floats) -> Floats:
-    """Push the maxima over ranges of 2^k stages down to single stages."""
-    for k in range(len(lives) - 1, 0, -1):
-        half = 1 << (k - 1)
-        for s in range(LEVELS - half):
-            lives[k - 1, s] = max(lives[k - 1, s], lives[k, s])
-            lives[k - 1, s + half] = max(lives[k - 1, s + half], lives[k, s])
-    single: Floats = lives[0]
-    return single
+def score_boxes(
+    score_map: Bytes, listed: int, sweep: int, truth: Ints, canvas: Canvas, tree: Tree, best: Floats
+) -> Swept:
+    """Raise ``best``, float64 (256,), at each level to the best IoU of its components' boxes, or of its holes'."""
+    swept = sweep_critical(sweep, listed, canvas, tree)
+    score_lives(swept.lives, truth, score_map.shape, tree)
+    stages = _best_by_stage(swept.lives, tree)
+    for level in range(np.int64(score_map.max())):
+        best[level] = max(best[level], stages[level if sweep == HOLE else _LAST - level])
+    return swept
 
 
 @njit(nogil=True, cache=True)
@@ -250,24 +342,11 @@ def best_ious(score_maps: Bytes, boxes: Ints, offsets: Ints, best: Floats) -> No
         best: float64 (N, 256), the output.
     """
     count, height, width = score_maps.shape
-    row = width + 2
-    value = np.full((height + 2, row), -1, dtype=np.int16)
-    earlier = np.empty(value.shape, dtype=np.uint8)
-    steps = np.array([dy * row + dx for dy, dx in _RING])
-    parent = np.zeros(value.size, dtype=np.int32)  # the ring's parent is and stays pixel 0, the outside
-    since = np.empty(value.size, dtype=np.int32)
-    order = np.empty(value.size, dtype=np.int64)
-    memory = (parent, since, order, np.empty((value.size, 4), dtype=np.int32))
-    lives = np.empty((2, 9, LEVELS))
+    canvas, tree = new_canvas(height, width), new_tree(height, width)
     for i in range(count):
-        truth = boxes[offsets[i] : offsets[i + 1]]
-        lives[:] = 0
-        _find_earlier(score_maps[i], value, earlier)
-        _sweep(value, earlier, False, _COMPONENTS, steps, memory, truth, lives[0])
-        _sweep(value, earlier, True, _HOLES, steps, memory, truth, lives[1])
-        components = _ranges_to_stages(lives[0])
-        holes = _ranges_to_stages(lives[1])
-        maximum = score_maps[i].max()
-        best[i] = _best_iou(np.zeros(4, dtype=np.int64), truth, height, width)  # where there is no foreground
-        for level in range(maximum):
-            best[i, level] = max(components[_LAST - level], holes[level])
+        truth, highest = boxes[offsets[i] : offsets[i + 1]], np.int64(score_maps[i].max())
+        best[i, :highest], best[i, highest:] = 0, no_box_iou(truth, (height, width), tree)
+        draw(score_maps[i], canvas)
+        listed = list_critical(height, width, canvas)
+        score_boxes(score_maps[i], listed, HOLE, truth, canvas, tree, best[i])
+        score_boxes(score_maps[i], listed, COMPONENT, truth, canvas, tree, best[i])

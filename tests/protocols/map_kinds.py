@@ -113,6 +113,48 @@ def _blurred(rng):
     return _stretch(ndimage.gaussian_filter(rng.random(_size(rng, 8, 40)), rng.uniform(0.5, 3)))
 
 
+def _equal_blobs(rng):
+    stamp = rng.integers(1, 256, _size(rng, 1, 5)).astype(np.uint8)
+    if rng.random() < 0.5:
+        stamp[:] = stamp.max()
+    score_map = np.full(_size(rng, 16, 40), rng.integers(0, 2), dtype=np.uint8)
+    for _ in range(rng.integers(2, 8)):
+        y, x = (int(rng.integers(0, n - k)) for n, k in zip(score_map.shape, stamp.shape, strict=True))
+        score_map[y : y + stamp.shape[0], x : x + stamp.shape[1]] = stamp
+    return score_map
+
+
+def _pierced_blobs(rng):
+    score_map = _blobs(rng)
+    for _ in range(rng.integers(1, 12)):
+        y, x = (int(rng.integers(0, n)) for n in score_map.shape)
+        score_map[y : y + rng.integers(1, 6), x : x + rng.integers(1, 6)] = rng.integers(0, 100)
+    return score_map
+
+
+def _islands(rng):
+    y, x = _grid(rng, 16, 48)
+    distance = np.maximum(
+        abs(y - y.max() // 2), abs(x - x.max() // 2)
+    )  # square rings, each alone in a hole of the next
+    return (rng.integers(1, 4, distance.max() + 1).cumsum()[distance] * (distance % 3 > 0) * 2 % 256).astype(np.uint8)
+
+
+def _lines_and_points(rng):
+    score_map = np.zeros(_size(rng, 8, 40), dtype=np.uint8)
+    for _ in range(rng.integers(1, 9)):
+        y, x = (int(rng.integers(0, n)) for n in score_map.shape)
+        value, length = rng.integers(1, 256), int(rng.integers(1, 9))
+        for k in range(length):
+            dy, dx = ((0, k), (k, 0), (k, k))[length % 3]
+            score_map[min(y + dy, score_map.shape[0] - 1), min(x + dx, score_map.shape[1] - 1)] = value
+    return score_map
+
+
+def _saturated(rng):
+    return (np.clip(_smooth(rng, 7).astype(float) * rng.uniform(1, 4) - rng.uniform(0, 200), 0, 255)).astype(np.uint8)
+
+
 KINDS = {
     "upsampled from 3x3": lambda rng: _smooth(rng, 3),
     "upsampled from 7x7": lambda rng: _smooth(rng, 7),
@@ -143,6 +185,26 @@ KINDS = {
     "lattice": _lattice,
     "blobs and pits": _blobs,
     "spiral": _spiral,
+    "equal blobs": _equal_blobs,
+    "pierced blobs": _pierced_blobs,
+    "islands in holes": _islands,
+    "lines and points": _lines_and_points,
+    "saturated": _saturated,
+    "upsampled, few levels": lambda rng: _smooth(rng, 7) // 32 * 32,
+    "two by two": lambda rng: rng.integers(0, 3, (2, 2)).astype(np.uint8),
+    "three by three": lambda rng: rng.integers(0, 4, (3, 3)).astype(np.uint8),
+}
+LARGE = {
+    "512x512 from 14x14": lambda rng: prepare(rng.standard_normal((1, 14, 14)), (512, 512)).maps[0],
+    "512x512 from 7x7, few levels": lambda rng: prepare(rng.standard_normal((1, 7, 7)), (512, 512)).maps[0] // 16 * 16,
+    "512x512 noise of four levels": lambda rng: (rng.integers(0, 4, (512, 512)) * 80).astype(np.uint8),
+    "300x400 sparse noise": lambda rng: ((rng.random((300, 400)) < 0.01) * rng.integers(1, 256, (300, 400))).astype(
+        np.uint8
+    ),
+    "1x512": lambda rng: rng.integers(0, 256, (1, 512)).astype(np.uint8),
+    "512x1": lambda rng: rng.integers(0, 256, (512, 1)).astype(np.uint8),
+    "2x512": lambda rng: rng.integers(0, 8, (2, 512)).astype(np.uint8),
+    "200x310 blurred": lambda rng: _stretch(ndimage.gaussian_filter(rng.random((200, 310)), 4)),
 }
 
 

@@ -4,16 +4,30 @@ import cv2
 import numpy as np
 
 
-def boxes_at(score_map, level):
-    """Return the boxes of all contours, outer borders and hole borders, of ``score_map > level``."""
-    height, width = score_map.shape
+def contours_at(score_map, level):
+    """Return all contours, outer borders and hole borders, of ``score_map > level``."""
     _, mask = cv2.threshold(score_map, float(level), 255, cv2.THRESH_BINARY)
-    contours, _ = cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
+    return cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)[0]
+
+
+def largest(contours):
+    """Return the one contour with the largest area, as the public code picks it; none of none."""
+    return [max(contours, key=cv2.contourArea)] if contours else []
+
+
+def boxes_of(contours, shape):
+    """Return the boxes of contours."""
+    height, width = shape
     if not contours:
         return np.zeros((1, 4), dtype=np.int64)
     found = np.array([cv2.boundingRect(contour) for contour in contours], dtype=np.int64)
     x0, y0, w, h = found.T
     return np.stack([x0, y0, np.minimum(x0 + w, width - 1), np.minimum(y0 + h, height - 1)], axis=1)
+
+
+def boxes_at(score_map, level):
+    """Return the boxes of all contours of ``score_map > level``."""
+    return boxes_of(contours_at(score_map, level), score_map.shape)
 
 
 def best_iou(predicted, truth):
@@ -28,10 +42,17 @@ def best_iou(predicted, truth):
 
 def ious_by_level(score_map, truth):
     """Return the best IoU at each of the 256 levels; levels with the same foreground are computed once."""
-    best = np.empty(256)
+    return both_ious_by_level(score_map, truth)[0]
+
+
+def both_ious_by_level(score_map, truth):
+    """Return, (2, 256), the best IoU of all contours and that of the largest contour."""
+    best = np.empty((2, 256))
     starts = sorted({0, *np.unique(score_map).tolist()})
     for first, after in zip(starts, [*starts[1:], 256], strict=True):
-        best[first:after] = best_iou(boxes_at(score_map, first), truth)
+        contours = contours_at(score_map, first)
+        for row, chosen in zip(best, (contours, largest(contours)), strict=True):
+            row[first:after] = best_iou(boxes_of(chosen, score_map.shape), truth)
     return best
 
 

@@ -9,10 +9,19 @@ from hypothesis.extra import numpy as hnp
 from map_kinds import KINDS, true_boxes
 from published_boxes import load
 
-from wsolbench.protocols import boxes_at, iou, level_hits, level_hits_batch, level_ious, levels, scale_boxes
+from wsolbench.protocols import (
+    boxes_at,
+    iou,
+    level_hits,
+    level_hits_batch,
+    level_hits_both,
+    level_ious,
+    levels,
+    scale_boxes,
+)
 
 CRITERIA = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
-MAPS_A_KIND = 110  # 29 kinds: 3,190 maps
+MAPS_A_KIND = 12  # `make bench` compares thousands
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -118,9 +127,14 @@ def test_batch_equals_single_maps_for_any_number_of_threads():
     offsets = np.cumsum([0, *map(len, truths)])
     expected = np.stack([level_hits(m, b, CRITERIA) for m, b in zip(maps, truths, strict=True)])
     before = maps.copy()
+    boxes = np.concatenate(truths)
     for threads in (1, 2, 3, 16):
-        hits = level_hits_batch(maps, np.concatenate(truths), offsets, CRITERIA, threads=threads)
-        assert np.array_equal(hits, expected)
+        assert np.array_equal(level_hits_batch(maps, boxes, offsets, CRITERIA, threads=threads), expected)
+        every, largest = level_hits_both(maps, boxes, offsets, CRITERIA, threads=threads)
+        assert np.array_equal(every, expected)
+        for i, (score_map, truth) in enumerate(zip(maps, truths, strict=True)):
+            alone = level_hits_both(score_map[None], truth, np.array([0, len(truth)]), CRITERIA)
+            assert np.array_equal(largest[i], alone[1][0])
     assert np.array_equal(maps, before)
     strided = level_hits_batch(maps[::2], np.concatenate(truths[::2]), np.cumsum([0, *map(len, truths[::2])]), CRITERIA)
     assert np.array_equal(strided, expected[::2])
@@ -184,6 +198,22 @@ def test_every_level_equals_the_boxes_of_that_level(score_map, truth):
     assert best[:6].tolist() == [iou(boxes_at(score_map, level), truth).max() for level in range(6)]
     hits = level_hits(score_map, truth, CRITERIA)
     assert (hits[:-1] >= hits[1:]).all()  # a stricter criterion never gains
+
+
+@given(
+    st.permutations(range(5)),
+    hnp.arrays(np.uint8, (5, 6, 7), elements=st.integers(0, 6)),
+    st.lists(_box, min_size=5, max_size=5),
+)
+@settings(deadline=None)
+def test_the_order_of_the_maps_decides_nothing_and_the_largest_contour_is_one_of_all(order, maps, truth):
+    truth, offsets = np.array(truth), np.arange(6)
+    every, largest = level_hits_both(maps, truth, offsets, CRITERIA)
+    assert (every >= largest).all()  # a hit of V1 is a hit of V2
+    assert (largest[:, :-1] >= largest[:, 1:]).all()
+    shuffled = level_hits_both(maps[order], truth[order], offsets, CRITERIA)
+    assert np.array_equal(shuffled[0], every[order])
+    assert np.array_equal(shuffled[1], largest[order])
 
 
 @given(hnp.arrays(np.uint8, (7, 6), elements=st.integers(0, 9)), st.lists(_box, min_size=1, max_size=3))
