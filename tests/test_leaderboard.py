@@ -458,6 +458,6 @@ def test_the_caption_says_what_the_seeds_could_have_shown():
     sd = math.sqrt(((-10 + 10) ** 2 + 2**2 + 2**2) / 2)  # of b minus a: -10, -8, -12; c minus a does not vary
     smallest = (5.653489380959587 * sd / math.sqrt(3) + 0) / 2  # noncentral t with 2 degrees of freedom; the median
     assert math.isclose(detectable(table, V2), smallest, rel_tol=1e-9)
-    assert f"a difference from the first row had to be {smallest:.2f} in “V2”" in caption(table)
+    assert f"a difference from the best ranked row had to be {smallest:.2f} in “V2”" in caption(table)
     assert detectable(build(records[:4]).tables[0], V2) is None  # one seed in common
     assert "four times in five" not in caption(build(records[:4]).tables[0])

@@ -130,7 +130,7 @@ def caption(table: Table) -> str:
     smallest = detectable(table, ranking.key)
     if smallest is not None:
         parts.append(
-            f"With these seeds a difference from the first row had to be {smallest:.2f} in “{ranking.title}” (the"
+            f"With these seeds a difference from the best ranked row had to be {smallest:.2f} in “{ranking.title}” (the"
             " median row) to be found four times in five; `wsolbench compare` adds the images' share."
         )
     parts.append("Data: " + ", ".join(f"{split} {text}" for split, text in flatten(section.fingerprints).items()) + ".")
@@ -153,14 +153,14 @@ def mark(table: Table, key: Key) -> dict[str, int]:
 
 
 def detectable(table: Table, key: Key) -> float | None:
-    """Return the smallest difference from the first row that the seeds could have shown, percentage points.
+    """Return the smallest difference from the best row that the seeds could have shown, percentage points.
 
-    Of one comparison, with a probability of 80 %; the median over the other rows. Seeds are paired; None where no row
-    has two in common with the first, or nothing to pair.
+    Of one comparison, with a probability of 80 %; the median over the other rows that are ranked. Seeds are paired;
+    None where no row has two in common with the first.
     """
-    found = []
-    for row in table.rows[1:]:
-        first, other = table.rows[0].by_seed(key), row.by_seed(key)
+    found, ranked = [], [row for row in table.rows if not row.supervision]
+    for row in ranked[1:]:
+        first, other = ranked[0].by_seed(key), row.by_seed(key)
         pairs = [other[seed] - first[seed] for seed in sorted(first.keys() & other.keys())]
         if len(pairs) > 1:
             sd = statistics.stdev(pairs)
