@@ -6,8 +6,8 @@ import numpy as np
 from tabulate import tabulate
 
 from wsolbench.comparison import Comparison, Side, Verdict
+from wsolbench.differences import flatten
 from wsolbench.leaderboard import COLUMNS
-from wsolbench.leaderboard_model import flatten
 from wsolbench.protocols import SEEDS_FOR_A_CLAIM, basic_interval
 from wsolbench.record_schema import REFERENCE_ROW
 

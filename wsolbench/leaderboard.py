@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
+from wsolbench.differences import flatten
 from wsolbench.errors import UserError
 from wsolbench.files import atomic_write
-from wsolbench.leaderboard_model import V2, Key, Leaderboard, Row, Score, Section, Table, build, flatten
+from wsolbench.leaderboard_model import V2, Key, Leaderboard, Row, Score, Section, Table, build
 from wsolbench.protocols import SEEDS_FOR_A_CLAIM, smallest_difference
 from wsolbench.record_schema import REFERENCE_ROW
 from wsolbench.records import Record, Slice, load_records, record_files

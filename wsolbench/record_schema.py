@@ -9,18 +9,18 @@ import json
 import math
 import reprlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
+
+from wsolbench.json_checks import Check, bad_value, checked, each, holding, number, numbers, of_kind, whole
 
 SCHEMA_VERSION = 1
 """Version of the file format; a record of another version is named and skipped."""
 
 REFERENCE_ROW = "center"
 """Method of the null row that a method must exceed to be ranked (PROTOCOL: null rows)."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,9 +196,9 @@ def _parsed(text: str) -> Record:
     if version != SCHEMA_VERSION:
         raise ValueError(f"its schema version is {reprlib.repr(version)}, this wsolbench reads {SCHEMA_VERSION}")
     stated = data.pop("run_id", None)
-    record = Record(**_checked({**_ABSENT, **data}, _RECORD))
+    record = Record(**checked({**_ABSENT, **data}, _RECORD))
     if record.headline and record.headline not in record.slices:
-        raise _bad("headline", "the name of a slice or an empty text", record.headline)
+        raise bad_value("headline", "the name of a slice or an empty text", record.headline)
     if stated != record.run_id:
         raise ValueError(
             f"its run_id is {reprlib.repr(stated)} but its identity hashes to '{record.run_id}'; was it edited?"
@@ -266,90 +266,15 @@ def _finite_or_none(value: float | None) -> float | None:
 
 # --- what a field may hold ----------------------------------------------------------------------------------
 
-Check = Callable[[Any, str], Any]
-
-
-def _checked(data: Any, checks: Mapping[str, Check], where: str = "") -> dict[str, Any]:  # noqa: ANN401
-    """Check an object that must have exactly the fields of ``checks``."""
-    data = _kind(dict)(data, where.rstrip("."))
-    for name in checks.keys() - data.keys():
-        raise ValueError(f"the field {where + name!r} is missing")
-    for name in data.keys() - checks.keys():
-        raise ValueError(f"it has an unknown field {where + name!r}")
-    return {name: check(data[name], f"{where}{name}") for name, check in checks.items()}
-
-
-def _bad(where: str, expected: str, value: object) -> ValueError:
-    return ValueError(f"{where!r} is {reprlib.repr(value)}, expected {expected}")
-
-
-def _kind(kind: type[T], optional: bool = False) -> Callable[[Any, str], T]:
-    def check(value: Any, where: str) -> Any:  # noqa: ANN401
-        if type(value) is kind or (optional and value is None):
-            return value
-        names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", int: "a whole number"}
-        raise _bad(where, names[kind] + (" or null" if optional else ""), value)
-
-    return check
-
-
-def _number(low: float, high: float, expected: str, optional: bool = False) -> Check:
-    # Compared, not converted: JSON has whole numbers that are too large for a float. NaN is in no range.
-    def check(value: Any, where: str) -> float | None:  # noqa: ANN401
-        if type(value) in (int, float) and low <= value <= high or (optional and value is None):
-            return value  # type: ignore[no-any-return]
-        raise _bad(where, expected + (" or null" if optional else ""), value)
-
-    return check
-
-
-def _whole(least: int, expected: str) -> Check:
-    def check(value: Any, where: str) -> int:  # noqa: ANN401
-        if type(value) is int and value >= least:
-            return value
-        raise _bad(where, expected, value)
-
-    return check
-
-
-def _each(check: Check) -> Check:
-    def check_all(value: Any, where: str) -> dict[str, Any]:  # noqa: ANN401
-        return {key: check(item, f"{where}.{key}") for key, item in _kind(dict)(value, where).items()}
-
-    return check_all
-
-
-def _holding(checks: Mapping[str, Check]) -> Check:
-    def check(value: Any, where: str) -> Any:  # noqa: ANN401
-        found = _kind(dict)(value, where)
-        for name, check_field in checks.items():
-            check_field(found.get(name), f"{where}.{name}")
-        return found
-
-    return check
-
-
-def _numbers(low: float, high: float, expected: str) -> Check:
-    slowly = _each(_number(low, high, expected))
-
-    def check(value: Any, where: str) -> Any:  # noqa: ANN401
-        # Nearly all of a record is numbers: for thousands of records a call for each would outlast the parsing.
-        plain = type(value) is dict and {*map(type, value.values())} <= {int, float}
-        if plain and all(low <= number <= high for number in value.values()):
-            return value
-        return slowly(value, where)
-
-    return check
-
 
 def _images(value: Any, where: str) -> Any:  # noqa: ANN401
     if value == {}:
-        raise _bad(where, "the number of images of at least one split", value)
-    return _each(_whole(1, "a whole number of images, at least 1"))(value, where)
+        raise bad_value(where, "the number of images of at least one split", value)
+    return each(whole(1, "a whole number of images, at least 1"))(value, where)
 
 
 def _identity(value: Any, where: str) -> dict[str, Any]:  # noqa: ANN401
-    identity: dict[str, Any] = _kind(dict)(value, where)
+    identity: dict[str, Any] = of_kind(dict)(value, where)
     for name, check in _IDENTITY.items():
         if name not in identity:
             raise ValueError(f"the field '{where}.{name}' is missing")
@@ -358,22 +283,22 @@ def _identity(value: Any, where: str) -> dict[str, Any]:  # noqa: ANN401
         if name in identity:
             check(identity[name], f"{where}.{name}")
     for name in ("seed", "image_size"):
-        _kind(int)(identity["recipe"].get(name), f"{where}.recipe.{name}")
+        of_kind(int)(identity["recipe"].get(name), f"{where}.recipe.{name}")
     return identity
 
 
 def _tuned(value: Any, where: str) -> Tuned | None:  # noqa: ANN401
-    return None if value is None else Tuned(**_checked(value, _TUNED, f"{where}."))
+    return None if value is None else Tuned(**checked(value, _TUNED, f"{where}."))
 
 
 def _map_size(value: Any, where: str) -> tuple[int, int]:  # noqa: ANN401
     if isinstance(value, list) and len(value) == 2 and all(type(side) is int and side > 0 for side in value):
         return value[0], value[1]
-    raise _bad(where, "[height, width]", value)
+    raise bad_value(where, "[height, width]", value)
 
 
 def _history(value: Any, where: str) -> list[dict[str, float | None]]:  # noqa: ANN401
-    epochs = _kind(list)(value, where)
+    epochs = of_kind(list)(value, where)
     for index, epoch in enumerate(epochs):
         known = epoch
         if isinstance(epoch, dict) and None in epoch.values():
@@ -382,49 +307,49 @@ def _history(value: Any, where: str) -> list[dict[str, float | None]]:  # noqa: 
     return epochs
 
 
-_TEXT, _TEXTS = _kind(str), _each(_kind(str))
-_COUNT = _whole(0, "a whole number, at least 0")
+_TEXT, _TEXTS = of_kind(str), each(of_kind(str))
+_COUNT = whole(0, "a whole number, at least 0")
 _ANY_NUMBER = (-sys.float_info.max, sys.float_info.max, "a finite number")
-_FINITE, _PERCENT = _numbers(*_ANY_NUMBER), _numbers(0, 100, "a number in 0..100")
-_THRESHOLDS = _numbers(0, math.nextafter(1, 0), "a number in [0, 1)")
+_FINITE, _PERCENT = numbers(*_ANY_NUMBER), numbers(0, 100, "a number in 0..100")
+_THRESHOLDS = numbers(0, math.nextafter(1, 0), "a number in [0, 1)")
 _IDENTITY: Mapping[str, Check] = {
     **dict.fromkeys(("method", "backbone", "dataset", "protocol"), _TEXT),
-    **dict.fromkeys(("config", "dataset_options", "recipe"), _kind(dict)),
+    **dict.fromkeys(("config", "dataset_options", "recipe"), of_kind(dict)),
     "fingerprints": _TEXTS,
 }
 _OPTIONAL: Mapping[str, Check] = {
-    "extractor": _holding({"name": _TEXT, "point": _TEXT}),
-    "supervision": _holding({"kind": _TEXT, "train_images": _COUNT, "threshold_images": _COUNT}),
+    "extractor": holding({"name": _TEXT, "point": _TEXT}),
+    "supervision": holding({"kind": _TEXT, "train_images": _COUNT, "threshold_images": _COUNT}),
 }
 _SCORES: Mapping[str, Check] = {"metrics": _PERCENT, "thresholds": _THRESHOLDS, "absent": _TEXTS}
 _SLICE: Mapping[str, Check] = {"images": _COUNT, **_SCORES}
 _PROVENANCE: Mapping[str, Check] = {
     **{field.name: _TEXT for field in fields(Provenance)},
-    "commit": _kind(str, optional=True),
-    "dirty": _kind(bool, optional=True),
+    "commit": of_kind(str, optional=True),
+    "dirty": of_kind(bool, optional=True),
     "versions": _TEXTS,
-    "wall_s": _number(*_ANY_NUMBER),
-    "train_images_per_s": _number(*_ANY_NUMBER, optional=True),
-    "peak_memory_mb": _number(*_ANY_NUMBER, optional=True),
+    "wall_s": number(*_ANY_NUMBER),
+    "train_images_per_s": number(*_ANY_NUMBER, optional=True),
+    "peak_memory_mb": number(*_ANY_NUMBER, optional=True),
 }
 _TUNED: Mapping[str, Check] = {
     "study": _TEXT,
     **dict.fromkeys(("trials", "trial", "images"), _COUNT),
-    "drawn": _kind(dict),
-    "training_s": _number(*_ANY_NUMBER),
+    "drawn": of_kind(dict),
+    "training_s": number(*_ANY_NUMBER),
 }
 _RECORD: Mapping[str, Check] = {
     "identity": _identity,
-    "trainable": _kind(bool),
+    "trainable": of_kind(bool),
     "headline": _TEXT,
     **_SCORES,
-    "slices": _each(lambda value, where: Slice(**_checked(value, _SLICE, f"{where}."))),
+    "slices": each(lambda value, where: Slice(**checked(value, _SLICE, f"{where}."))),
     "images": _images,
-    "counts": _each(_COUNT),
+    "counts": each(_COUNT),
     "map_size": _map_size,
-    "provenance": lambda value, where: Provenance(**_checked(value, _PROVENANCE, f"{where}.")),
+    "provenance": lambda value, where: Provenance(**checked(value, _PROVENANCE, f"{where}.")),
     "history": _history,
-    "percentile": _number(0, 100, "a percentile, 0 to 100", optional=True),
+    "percentile": number(0, 100, "a percentile, 0 to 100", optional=True),
     "tuned": _tuned,
 }
 _ABSENT: Mapping[str, None] = dict.fromkeys(("percentile", "tuned"))  # fields that a file need not have

@@ -165,12 +165,12 @@ def test_evaluate_of_saved_maps_gives_the_records_numbers(cli, arguments, finish
         "images": 16,
         "warnings": [],
     }
-    assert done.out.startswith("parts, test: 16 maps, protocol 1\n")
+    assert done.out.startswith("parts, test: 16 maps (train-fullsup: 16), protocol 1\n")
     assert f"{body['metrics']['gt_known']:.2f}" in done.out
     # The other split's own maps, and no frozen thresholds.
     fullsup = cli("evaluate", finished.maps / "train-fullsup", *words[2:], "--split", "train-fullsup")
     assert "parts, train-fullsup: 16 maps" in fullsup.out
-    line = next(line for line in fullsup.out.splitlines() if "(no score maps of train-fullsup" in line)
+    line = next(line for line in fullsup.out.splitlines() if "thresholds are chosen on" in line)
     assert line.startswith("absent: ")
     assert "gt_known_fullsup" in line
 

@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
+from wsolbench.cli.common import Quiet
+
 
 def check_method(
     method: Annotated[
         str, typer.Argument(metavar="NAME|FILE", help="A method's name, or a Python file that ends in .py.")
     ],
     backbone: Annotated[str, typer.Option(help="all, or one backbone's name.")] = "all",
-    quiet: Annotated[bool, typer.Option("--quiet", help="Plain progress lines.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Check that a method does what the engine relies on: one line a check, then what failed and where to look."""
     from wsolbench.conformance import checks

@@ -1,8 +1,35 @@
 """What several commands share."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from wsolbench.errors import UserError
+
+# --- options that mean the same everywhere ----------------------------------------------------------------------------
+
+Backbone = Annotated[
+    str | None, typer.Option(help="A backbone; see `wsolbench list backbones`. The preset's, or resnet50.")
+]
+DataRoot = Annotated[Path | None, typer.Option(help="Folder or archive of the images.")]
+DataOption = Annotated[
+    list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the dataset, such as classes=20.")
+]
+Epochs = Annotated[int | None, typer.Option(help="Passes over train-weaksup; the dataset's default.")]
+Weights = Annotated[str | None, typer.Option(help="imagenet, none or a file; imagenet where there are any.")]
+ImageSize = Annotated[int | None, typer.Option(help="Side of crop and evaluation size, pixels.")]
+Normalization = Annotated[
+    str | None, typer.Option(help="Score-map normalisation: min-max, the protocol's; or max, pas, ivr.")
+]
+Precision = Annotated[str, typer.Option(help="Training arithmetic: auto, bf16 or fp32.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Deterministic = Annotated[bool, typer.Option("--deterministic", help="Refuse nondeterministic kernels.")]
+Results = Annotated[Path, typer.Option(help="Folder of the records and runs.")]
+Cache = Annotated[Path | None, typer.Option(help="Folder of the decoded images; ~/.cache/wsolbench.")]
+Plugin = Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A Python file with a method of your own.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Plain progress lines.")]
 
 
 def key_values(option: str, texts: Sequence[str]) -> dict[str, str]:

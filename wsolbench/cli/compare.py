@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from wsolbench.cli.common import Quiet, Results
+
 
 def compare(
     runs: Annotated[
@@ -15,11 +17,11 @@ def compare(
     ] = None,
     metric: Annotated[str, typer.Option(help="A metric of the records, such as gt_known.")] = "max_box_acc_v2",
     part: Annotated[str, typer.Option("--slice", help="A slice of the test images, such as boxes_5_50.")] = "",
-    results: Annotated[Path, typer.Option(help="Folder of the records.")] = Path("results"),
+    results: Results = Path("results"),
     data_root: Annotated[Path | None, typer.Option(help="Folder or archive of the images, for --slice.")] = None,
     resamples: Annotated[int, typer.Option(help="Number of resamples of the images.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Plain progress lines.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Say in words which method is above which, pairing their seeds, and what the runs at hand cannot tell."""
     from wsolbench.comparison import compare as find

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from wsolbench.cli.common import Cache, Quiet
+
 METHODS = ("cam", "has", "adl", "inca")
 
 
@@ -16,8 +18,8 @@ def demo(
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     train: Annotated[int | None, typer.Option(help="Number of training images.")] = None,
     results: Annotated[Path, typer.Option(help="Folder of the demo's records.")] = Path("demo-results"),
-    cache: Annotated[Path | None, typer.Option(help="Folder of the decoded images.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Plain progress lines.")] = False,
+    cache: Cache = None,
+    quiet: Quiet = False,
 ) -> None:
     """Train and compare methods on generated images (about three minutes on two cores)."""
     from wsolbench.data.registry import open_dataset

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wsolbench.cli.common import key_values
+from wsolbench.cli.common import DataOption, DataRoot, Quiet, key_values
 from wsolbench.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
@@ -37,10 +37,8 @@ def evaluate(
     ] = None,
     metadata: Annotated[Path | None, typer.Option(help="Published split files: train/ val/ test/.")] = None,
     masks_root: Annotated[Path | None, typer.Option(help="Folder of the masks that the split files name.")] = None,
-    data_root: Annotated[Path | None, typer.Option(help="Folder or archive of the images.")] = None,
-    data_option: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the dataset, such as classes=20.")
-    ] = None,
+    data_root: DataRoot = None,
+    data_option: DataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Side of the evaluation size, pixels.")] = None,
     normalization: Annotated[
         str,
@@ -58,7 +56,7 @@ def evaluate(
     curves: Annotated[
         Path | None, typer.Option(help="Also draw box accuracy over the threshold: .png, .svg or .pdf.")
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Plain progress lines.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Score maps under the protocol."""
     from wsolbench import evaluation

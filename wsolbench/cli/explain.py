@@ -5,10 +5,12 @@ from typing import Annotated
 
 import typer
 
+from wsolbench.cli.common import Results
+
 
 def explain(
     run: Annotated[str, typer.Argument(help="The first characters of a run id, or a record's path.")],
-    results: Annotated[Path, typer.Option(help="Folder of the records.")] = Path("results"),
+    results: Results = Path("results"),
 ) -> None:
     """Print config, seed, commit, data, metrics with their thresholds, and the command to re-run."""
     from wsolbench.leaderboard import explain as describe

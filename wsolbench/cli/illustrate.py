@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from wsolbench.cli.common import DataRoot, Results
 from wsolbench.errors import UserError
 
 FORMATS = (".png", ".pdf", ".svg")
@@ -15,8 +16,8 @@ def illustrate(
     out: Annotated[Path | None, typer.Option(help="The picture to write; METHOD.png.")] = None,
     images: Annotated[int, typer.Option(min=1, help="Number of images, one a class.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the step that is shown.")] = 0,
-    data_root: Annotated[Path | None, typer.Option(help="Folder or archive of the images.")] = None,
-    results: Annotated[Path, typer.Option(help="Folder of the records and runs.")] = Path("results"),
+    data_root: DataRoot = None,
+    results: Results = Path("results"),
     plugin: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="The Python file of the run's method.")
     ] = None,

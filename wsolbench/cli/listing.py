@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from wsolbench.cli.common import Plugin
 from wsolbench.errors import UserError, unknown_name
 
 KINDS = ("methods", "datasets", "backbones", "presets")
@@ -13,9 +14,7 @@ KINDS = ("methods", "datasets", "backbones", "presets")
 
 def list_names(
     kind: Annotated[str, typer.Argument(help="methods, datasets, backbones or presets.")],
-    plugin: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="A Python file with a method of your own.")
-    ] = None,
+    plugin: Plugin = None,
 ) -> None:
     """List methods, datasets, backbones or presets with a line on each."""
     if kind not in KINDS:

@@ -5,14 +5,16 @@ from typing import Annotated
 
 import typer
 
+from wsolbench.cli.common import DataRoot, Results
+
 
 def rescore(
     runs: Annotated[
         list[str] | None, typer.Argument(metavar="RUN...", help="First characters of run ids, or paths of records.")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every record below --results.")] = False,
-    results: Annotated[Path, typer.Option(help="Folder of the records and runs.")] = Path("results"),
-    data_root: Annotated[Path | None, typer.Option(help="Folder or archive of the images.")] = None,
+    results: Results = Path("results"),
+    data_root: DataRoot = None,
 ) -> None:
     """Score finished runs under the present protocol and write their records anew; trains nothing."""
     from wsolbench.errors import RunError, UserError

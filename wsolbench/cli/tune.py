@@ -5,7 +5,23 @@ from typing import Annotated
 
 import typer
 
-from wsolbench.cli.common import key_values
+from wsolbench.cli.common import (
+    Backbone,
+    Cache,
+    DataOption,
+    DataRoot,
+    Deterministic,
+    Device,
+    Epochs,
+    ImageSize,
+    Normalization,
+    Plugin,
+    Precision,
+    Quiet,
+    Results,
+    Weights,
+    key_values,
+)
 
 
 def tune(
@@ -23,33 +39,27 @@ def tune(
     trial: Annotated[
         int | None, typer.Option(help="Run only this trial, from 0, without a ledger: for a cluster's job array.")
     ] = None,
-    backbone: Annotated[
-        str | None, typer.Option(help="A backbone; see `wsolbench list backbones`. The preset's, or resnet50.")
-    ] = None,
+    backbone: Backbone = None,
     preset: Annotated[
         str | None, typer.Option(help="A row of a paper's table, for what is not drawn; see `wsolbench list presets`.")
     ] = None,
-    data_root: Annotated[Path | None, typer.Option(help="Folder or archive of the images.")] = None,
-    data_option: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the dataset, such as classes=20.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over train-weaksup; the dataset's default.")] = None,
+    data_root: DataRoot = None,
+    data_option: DataOption = None,
+    epochs: Epochs = None,
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting that is not drawn, such as batch_size=64."),
     ] = None,
-    weights: Annotated[str | None, typer.Option(help="imagenet, none or a file; imagenet where there are any.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Side of crop and evaluation size, pixels.")] = None,
-    normalization: Annotated[str | None, typer.Option(help="Score-map normalisation; see `wsolbench run`.")] = None,
-    precision: Annotated[str, typer.Option(help="Training arithmetic: auto, bf16 or fp32.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    deterministic: Annotated[bool, typer.Option("--deterministic", help="Refuse nondeterministic kernels.")] = False,
-    results: Annotated[Path, typer.Option(help="Folder of the records.")] = Path("results"),
-    cache: Annotated[Path | None, typer.Option(help="Folder of the decoded images; ~/.cache/wsolbench.")] = None,
-    plugin: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="A Python file with a method of your own.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Plain progress lines.")] = False,
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    normalization: Normalization = None,
+    precision: Precision = "auto",
+    device: Device = "auto",
+    deterministic: Deterministic = False,
+    results: Results = Path("results"),
+    cache: Cache = None,
+    plugin: Plugin = None,
+    quiet: Quiet = False,
 ) -> None:
     """Try random configurations, choose one on train-fullsup; `wsolbench run --config` trains it with fresh seeds."""
     from wsolbench.request import Request
