@@ -13,6 +13,7 @@ from wsolbench.comparison_runs import Question
 from wsolbench.comparison_words import describe
 from wsolbench.errors import UserError
 from wsolbench.protocols import BoxHits, SplitScores, score
+from wsolbench.record_schema import Tuned
 from wsolbench.records import record_path, write_hits, write_record
 from wsolbench.scoring import SLICES, score_with_slices
 from wsolbench.stored_hits import score_arrays
@@ -291,6 +292,24 @@ def test_runs_on_other_images_are_refused(results, changes, what):
     text = refused(results, "cam", "adl")
     assert "cannot be compared: " + what in text
     assert "give runs scored on the same images" in text
+
+
+def test_a_datasets_options_tell_which_runs_are_meant(results):
+    for seed in range(2):
+        write(results, make_record("cam", seed, dataset_options={"classes": 10}), 0.6, seed)
+    assert "the dataset's options is" in refused(results, "cam", "inca")
+    found = compare(asked(results, "cam", data_options={"classes": "10"}))
+    assert [side.name for side in found.sides] == ["cam seed 0", "cam seed 1"]
+    assert "no record below" in refused(results, "cam", "inca", data_options={"classes": "11"})
+
+
+def test_tuned_runs_are_asked_for_by_name(results):
+    tuned = Tuned(study="s", trials=8, trial=1, drawn={"lr": 0.5}, images=44, training_s=1.0)
+    for seed in range(5):
+        write(results, make_record("cam", seed, recipe={"lr": 0.5}, fields={"tuned": tuned}), 0.6, seed)
+    found = compare(asked(results, "cam", "cam tuned"))
+    assert [(side.name, len(side.runs)) for side in found.sides] == [("cam", 5), ("cam tuned", 5)]
+    assert "they differ in recipe.lr" in describe(found)
 
 
 def test_other_settings_are_told(results):

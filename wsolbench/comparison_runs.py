@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from string import hexdigits
 from typing import Any
@@ -28,6 +28,7 @@ class Question:
         baseline: what all others are compared with: a method's name; None: the method of the first run.
         metric: one of :data:`~wsolbench.protocols.RESAMPLED`.
         part: a slice of the test images; empty: all of them.
+        data_options: options of the dataset, as text, that the records must have.
         results: folder of the records.
         data_root: where the images are, for a slice of a dataset that reads them.
         resamples: B.
@@ -39,6 +40,7 @@ class Question:
     baseline: str | None = None
     metric: str = V2
     part: str = ""
+    data_options: Mapping[str, str] = field(default_factory=dict)
     results: Path = Path("results")
     data_root: Path | None = None
     resamples: int = 10_000
@@ -88,7 +90,18 @@ def known_records(question: Question) -> tuple[Found, list[str]]:
         known[record.run_id] = (record, path.with_suffix(".npz"))
     if not known:
         raise UserError(f"there is no usable record below '{question.results}'; `wsolbench run` writes them there")
+    wanted = question.data_options.items()
+    known = {run: found for run, found in known.items() if wanted <= flatten(_options(found[0])).items()}
+    if not known:
+        asked = ", ".join(f"{name}={text}" for name, text in wanted)
+        raise UserError(f"no record below '{question.results}' is of a dataset with {asked}; leave out --data-option")
     return known, warnings
+
+
+def _options(record: Record) -> Mapping[str, Any]:
+    """Return the options of a record's dataset."""
+    options: Mapping[str, Any] = record.identity["dataset_options"]
+    return options
 
 
 def chosen_records(question: Question, known: Found) -> list[Record]:
@@ -102,7 +115,7 @@ def chosen_records(question: Question, known: Found) -> list[Record]:
     for run in question.runs:
         if run not in names and not run.endswith(".json") and not set(run) <= set(hexdigits):
             raise unknown_name("method or run", run, names)
-        named = [record for record, _ in known.values() if system_name(record) == run]
+        named = sorted((record for record, _ in known.values() if system_name(record) == run), key=seed_of)
         for record in named or [find_record(question.results, run)]:
             chosen[record.run_id] = record
     trained = [record for record in chosen.values() if not is_null(record)]
@@ -182,7 +195,7 @@ def _refuse_incomparable(records: Sequence[Record]) -> None:
                 raise UserError(
                     f"{system_name(first)} ({first.run_id}) and {system_name(other)} "
                     f"({other.run_id}) cannot be compared: the {what} is {mine} for one and {theirs} for the other; "
-                    "give runs scored on the same images under one protocol (by run id, or --results of one dataset)"
+                    "give runs scored on the same images under one protocol (by run id, --data-option or --results)"
                 )
 
 

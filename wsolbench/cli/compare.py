@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from wsolbench.cli.common import Quiet, Results
+from wsolbench.cli.common import DataOption, Quiet, Results, key_values
 
 
 def compare(
@@ -17,6 +17,7 @@ def compare(
     ] = None,
     metric: Annotated[str, typer.Option(help="A metric of the records, such as gt_known.")] = "max_box_acc_v2",
     part: Annotated[str, typer.Option("--slice", help="A slice of the test images, such as boxes_5_50.")] = "",
+    data_option: DataOption = None,
     results: Results = Path("results"),
     data_root: Annotated[Path | None, typer.Option(help="Folder or archive of the images, for --slice.")] = None,
     resamples: Annotated[int, typer.Option(help="Number of resamples of the images.")] = 10_000,
@@ -33,6 +34,7 @@ def compare(
         baseline=baseline,
         metric=metric,
         part=part,
+        data_options=key_values("--data-option", data_option or []),
         results=results,
         data_root=data_root,
         resamples=resamples,
