@@ -125,9 +125,8 @@ def _tables() -> tuple[Bytes, Bytes, Bytes, Bytes]:
 
 UNITE, ONLY, WAYS, CRITICAL = _tables()
 _LISTED = np.minimum(CRITICAL, 1)
-AXIS = np.array(
-    [0, 1, 1, 0, 1, 1, 1, 0, 1], dtype=np.uint64
-)  # by 1 + neighbour: from the one to the left or right go up or down
+# By 1 + neighbour, the axis to go on along: 0, up and down, from the one to the left or right; 1 from the others.
+AXIS = np.array([0, 1, 1, 0, 1, 1, 1, 0, 1], dtype=np.uint64)
 
 
 @njit(nogil=True, cache=True)
