@@ -45,7 +45,7 @@ Maps = npt.NDArray[np.floating]
 Batches = Iterable[tuple[int, Maps]]
 """Raw maps of a split in parts: (index of the first image, float (n, h, w))."""
 
-_QUEUED = 4  # batches that may wait for the worker: their maps stay in memory
+_QUEUED = 8  # batches that may wait for the worker: their maps stay in memory
 _CHUNK = 64
 
 
