@@ -27,6 +27,7 @@ from wsolbench.protocols.cover import between, box_cover
 from wsolbench.protocols.metrics import (
     TOP,
     BoxCounts,
+    Hits,
     Scores,
     SplitScores,
     box_counts,
@@ -50,8 +51,15 @@ from wsolbench.protocols.normalization import (
     unit_maps,
     unit_maps_by_percentile,
 )
-from wsolbench.protocols.null_rows import ceiling_map, center_map, full_image_map
-from wsolbench.protocols.pixels import PixelCounts, average_precision, pixel_counts, resize_nearest
+from wsolbench.protocols.null_rows import ceiling_map, center_map, full_image_map, mask_ceiling_map
+from wsolbench.protocols.pixels import (
+    PixelCounts,
+    PixelHits,
+    average_precision,
+    pixel_counts,
+    pixel_hits,
+    resize_nearest,
+)
 from wsolbench.protocols.resampling import (
     RESAMPLED,
     Replicates,
@@ -87,9 +95,11 @@ __all__ = [
     "BoxCounts",
     "BoxHits",
     "Difference",
+    "Hits",
     "Normalization",
     "PixelAccumulator",
     "PixelCounts",
+    "PixelHits",
     "Replicates",
     "Resampling",
     "ScoreMaps",
@@ -123,10 +133,12 @@ __all__ = [
     "level_ious",
     "levels",
     "listed_ranks",
+    "mask_ceiling_map",
     "max_only",
     "min_max",
     "pas",
     "pixel_counts",
+    "pixel_hits",
     "prepare",
     "prepare_normalized",
     "quantize",

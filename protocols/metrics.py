@@ -17,12 +17,15 @@ import numpy.typing as npt
 
 from wsolbench.protocols.box_metrics import CRITERIA, THRESHOLDS, BoxHits, best_threshold, box_accuracy_counts
 from wsolbench.protocols.boxes import level_hits_both
-from wsolbench.protocols.pixels import PixelCounts, average_precision
+from wsolbench.protocols.pixels import PixelCounts, PixelHits, average_precision
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
+
+Hits = BoxHits | PixelHits
+"""What is kept of a split's maps, image by image: of boxes, or of masks."""
 
 TOP = (1, 5)
 """k of Top-k classification and localisation."""
@@ -35,12 +38,12 @@ class SplitScores:
     """What the images of one split contribute to the metrics.
 
     Attributes:
-        hits: N images at some IoU criteria; the protocol's are 0.3, 0.5 and 0.7.
+        hits: N images, at some IoU criteria (the protocol's are 0.3, 0.5 and 0.7); or, of a split with masks, pixels.
         ranks: int64 (N,), the label's rank among the logits (0 = top); None where nothing was classified.
         num_classes: K; given when ``ranks`` is.
     """
 
-    hits: BoxHits
+    hits: Hits
     ranks: Ints | None = None
     num_classes: int | None = None
 
@@ -48,7 +51,8 @@ class SplitScores:
         """Raise ValueError where the parts do not fit."""
         if len(self.hits) == 0:
             raise ValueError("the split has no images; expected at least one")
-        _check_criteria(self.hits.criteria)
+        if isinstance(self.hits, BoxHits):
+            _check_criteria(self.hits.criteria)
         if self.ranks is not None:
             if self.ranks.shape != (len(self.hits),):
                 raise ValueError(f"ranks have shape {self.ranks.shape}; expected ({len(self.hits)},), one an image")
@@ -59,6 +63,13 @@ class SplitScores:
         """Return the scores of some images (a slice of the split), given as a mask (N,) or as indices."""
         ranks = None if self.ranks is None else self.ranks[images]
         return SplitScores(hits=self.hits.select(images), ranks=ranks, num_classes=self.num_classes)
+
+    @property
+    def boxes(self) -> BoxHits:
+        """The hits of boxes; ValueError where the split has masks."""
+        if isinstance(self.hits, PixelHits):
+            raise ValueError("these are scores of masks; expected those of boxes")
+        return self.hits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,15 +191,19 @@ def box_counts(scores: SplitScores) -> BoxCounts:
 
     Returns:
         The counts; without the largest contour where the hits lack it.
+
+    Raises:
+        ValueError: the scores are of masks.
     """
+    hits = scores.boxes
     classified = [] if scores.ranks is None else [scores.ranks < k for k in TOP]
-    groups = [np.ones(len(scores.hits), dtype=bool), *classified]
-    rules = [False] if scores.hits.largest is None else [False, True]
-    found = [[box_accuracy_counts(scores.hits, among, largest) for among in groups] for largest in rules]
+    groups = [np.ones(len(hits), dtype=bool), *classified]
+    rules = [False] if hits.largest is None else [False, True]
+    found = [[box_accuracy_counts(hits, among, largest) for among in groups] for largest in rules]
     return BoxCounts(
         images=np.array([among.sum() for among in groups], dtype=np.int64),
         found=np.array(found),
-        criteria=scores.hits.criteria,
+        criteria=hits.criteria,
         num_classes=scores.num_classes if classified else None,
     )
 
@@ -203,15 +218,18 @@ def score(test: SplitScores, fullsup: SplitScores | None) -> Scores:
     ``top1_loc_fullsup`` and ``top5_loc_fullsup`` is the one that maximised ``gt_known`` on train-fullsup.
 
     Args:
-        test: the split to score.
+        test: the split to score; one with masks has no threshold to freeze.
         fullsup: train-fullsup, scored by the same run; None leaves the ``_fullsup`` keys absent.
 
     Returns:
         The metrics; what cannot be computed is in ``absent``, never 0.
 
     Raises:
-        ValueError: the two splits have different IoU criteria.
+        ValueError: the two splits have different IoU criteria, no pixel belongs to an object, or only ``test`` has
+            boxes.
     """
+    if isinstance(test.hits, PixelHits):
+        return score_pixels(test.hits.counts, len(test.hits), test.ranks, test.num_classes)
     return score_counts(box_counts(test), None if fullsup is None else box_counts(fullsup))
 
 

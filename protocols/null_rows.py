@@ -74,6 +74,28 @@ def ceiling_map(boxes: npt.NDArray[np.integer], size: tuple[int, int], map_size:
     drawn = np.zeros(size)
     for x0, y0, x1, y1 in np.maximum(boxes, 0):
         drawn[y0 : y1 + 1, x0 : x1 + 1] = 1
+    return _shares(drawn, map_size)
+
+
+def mask_ceiling_map(objects: npt.NDArray[np.bool_], map_size: tuple[int, int]) -> Floats:
+    """Return the ``ceiling`` row for an image with masks: its objects drawn at the resolution of a method's maps.
+
+    Args:
+        objects: bool (H, W), the union of the object masks at the evaluation size.
+        map_size: the map's size (h, w).
+
+    Returns:
+        float64 (h, w): the share of each cell that objects cover.
+
+    >>> mask_ceiling_map(np.array([[True, True, False, False]]), (1, 2)).tolist()
+    [[1.0, 0.0]]
+    """
+    return _shares(objects.astype(np.float64), map_size)
+
+
+def _shares(drawn: Floats, map_size: tuple[int, int]) -> Floats:
+    """Return the share of each cell that is drawn, (h, w), from zeros and ones (H, W)."""
+    size = drawn.shape
     # Whole numbers until the division, so the sums are exact whatever order a matrix product adds in.
     covered = _overlap(map_size[0], size[0]) @ drawn @ _overlap(map_size[1], size[1]).T
     cells: Floats = covered / (size[0] * size[1])

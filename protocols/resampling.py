@@ -7,7 +7,8 @@ therefore one matrix product::
     counts (B resamples, N images)  @  hits (N images, G thresholds)  =  images found (B, G)
 
 Thresholds that are the same level on every map share a column, so that G is 255 where all maps have the same maximum.
-Whole numbers below 2^24 are exact in float32, so the product gives the counts that one would get by adding.
+Whole numbers below 2^24 are exact in float32, so the product gives the counts that one would get by adding. PxAP is
+read off the pixels of each image in the same way, in float64: a split has more than 2^24 of them.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import numpy.typing as npt
 
 from wsolbench.protocols.box_metrics import CRITERIA, BoxHits, levels
 from wsolbench.protocols.metrics import TOP, SplitScores, localisation
+from wsolbench.protocols.pixels import PixelHits, average_precision, average_precisions
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -26,6 +28,8 @@ Bytes = npt.NDArray[np.uint8]
 
 _BLOCK = 256  # resamples at once: their counts are 51 MB for 50,000 images
 _EXACT = 2**24  # float32 has every whole number up to here
+
+PXAP = "pxap"
 
 Rule = Literal["best", "fullsup"] | int
 
@@ -50,7 +54,7 @@ class Metric:
     """How a metric follows from curves.
 
     Attributes:
-        curves: each is read at one threshold; the metric is the mean of what is read.
+        curves: each is read at one threshold; the metric is the mean of what is read. PxAP has none.
         rule: the threshold: the ``best`` on the images being scored, that on ``fullsup``, or the index of a fixed one.
     """
 
@@ -68,11 +72,12 @@ def _metrics() -> dict[str, Metric]:
     mean = tuple(Curve(criterion=d) for d in CRITERIA)
     found |= {"max_box_acc_v2": Metric(curves=mean, rule="best")}
     found |= {"max_box_acc_v2_fullsup": Metric(curves=mean, rule="fullsup")}
+    found |= {PXAP: Metric(curves=(), rule="best")}
     return found | {f"top{k}_cls": Metric(curves=(Curve(criterion=None, top=k),), rule="best") for k in TOP}
 
 
 RESAMPLED: dict[str, Metric] = _metrics()
-"""The metrics that can be resampled from stored hits, by their key; PxAP cannot."""
+"""The metrics that can be resampled from stored hits, by their key."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -176,12 +181,26 @@ def replicate(key: str, test: SplitScores, fullsup: SplitScores | None, resampli
     for split, drawn, images in counts:
         if drawn.shape[1] != images:
             raise ValueError(f"the resampling is for {drawn.shape[1]} images; {split} has {images}")
+    if key == PXAP:
+        return _replicate_pixels(test, resampling.test)
     parts = [_part(metric, curve, test, fullsup) for curve in metric.curves]
     everything = [np.ones((1, images), dtype=np.uint8) for *_, images in counts]
     return Replicates(
         value=float(_values(parts, everything)[0]),
         resampled=_values(parts, [drawn for _, drawn, _ in counts]),
     )
+
+
+def _replicate_pixels(test: SplitScores, drawn: Bytes) -> Replicates:
+    """Compute PxAP on every resample; 0 on one that drew no pixel of an object."""
+    if not isinstance(test.hits, PixelHits):
+        raise ValueError("PxAP is of masks; these scores are of boxes")
+    pixels = test.hits.pixels.reshape(len(test.hits), -1).astype(np.float64)
+    resampled = np.empty(len(drawn))
+    for start in range(0, len(drawn), _BLOCK):
+        pools = (drawn[start : start + _BLOCK] @ pixels).reshape(-1, *test.hits.pixels.shape[1:])
+        resampled[start : start + _BLOCK] = 100 * average_precisions(pools[:, 1], pools[:, 0])
+    return Replicates(value=100 * average_precision(test.hits.counts), resampled=resampled)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -209,7 +228,7 @@ def _columns(scores: SplitScores, curve: Curve, chosen: int | None) -> _Columns:
     """Return a curve's hits at the thresholds that differ, or at one threshold only."""
     hits, first = np.ones((len(scores.hits), 1), dtype=np.float32), np.zeros(1, dtype=np.int64)
     if curve.criterion is not None:
-        hits, first = _box_columns(scores.hits, curve.criterion, curve.largest, chosen)
+        hits, first = _box_columns(scores.boxes, curve.criterion, curve.largest, chosen)
     if curve.top is not None:
         if scores.ranks is None:
             raise ValueError("a metric of classes needs the labels' ranks; these scores have only hits")

@@ -13,8 +13,7 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
-from wsolbench.protocols.box_metrics import BoxHits
-from wsolbench.protocols.metrics import SplitScores
+from wsolbench.protocols.metrics import Hits, SplitScores
 from wsolbench.protocols.resampling import replicate, resample_images
 from wsolbench.protocols.statistics import basic_interval
 
@@ -102,7 +101,7 @@ class Selection:
     wins: Floats
 
 
-def select(hits: Sequence[BoxHits | None], metric: str, *, resamples: int, seed: int) -> Selection:
+def select(hits: Sequence[Hits | None], metric: str, *, resamples: int, seed: int) -> Selection:
     """Choose among trials that scored the same images, and say how sure the choice is.
 
     Images are resampled jointly for all trials, and the best threshold is searched again in every resample. How often

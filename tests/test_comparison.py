@@ -251,7 +251,7 @@ def test_a_slice_is_compared_on_its_own_images(tmp_path, make_dataset, monkeypat
     dataset = make_dataset(boxes)
     annotations = {split: dataset.annotations(split) for split in boxes}
     prints = {split: dataset.fingerprint(split) for split in ("train-weaksup", "train-fullsup", "test")}
-    monkeypatch.setattr("wsolbench.recorded_data.open_dataset", lambda name, root, options: dataset)
+    monkeypatch.setattr("wsolbench.recorded_data.open_places", lambda name, places, options: dataset)
     for method, found in (("cam", 0.5), ("inca", 0.8)):
         for seed in range(2):
             record = make_record(method, seed, fingerprints=prints, recipe={"image_size": 20})
@@ -270,7 +270,7 @@ def test_a_slice_is_compared_on_its_own_images(tmp_path, make_dataset, monkeypat
     hits = record_path(record.identity, tmp_path).with_suffix(".npz")
     write_hits(hits, **score_arrays({split: scores.select(np.arange(5)) for split, scores in splits.items()}))
     assert "they are not of the images that the data have" in refused(tmp_path, "cam", "inca", part=part)
-    monkeypatch.setattr("wsolbench.recorded_data.open_dataset", lambda name, root, options: make_dataset({}))
+    monkeypatch.setattr("wsolbench.recorded_data.open_places", lambda name, places, options: make_dataset({}))
     assert "has the fingerprint" in refused(tmp_path, "cam", "inca", part=part)
 
 
@@ -361,7 +361,7 @@ def test_wrong_questions_are_refused(results):
     assert "unknown baseline 'camm'; did you mean 'cam'?" in refused(results, "cam", "inca", baseline="camm")
     assert refused(results, "cam", "inc").startswith("unknown method or run 'inc'; did you mean 'inca'? Choices: cam")
     assert "begins with 'fade'" in refused(results, "cam", "fade")
-    assert "pxap pools the pixels of all images" in refused(results, "cam", "inca", metric="pxap")
+    assert "has no pxap: the split has boxes, no masks" in refused(results, "cam", "inca", metric="pxap")
     one = record_path(make_identity("cam", 2), results)
     assert "is fewer than two comparable runs" in refused(results, one.stem, str(one))
     assert "is no folder" in refused(results / "absent", "cam", "inca")

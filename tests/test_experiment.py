@@ -100,7 +100,7 @@ def test_settings_reach_method_and_recipe_as_their_types(tiny_request):
         ({"device": "tpu"}, "--device tpu is not a device"),
         ({"weights": "imagenet"}, "there are no imagenet weights for resnet-tiny"),
         ({"weights": "nowhere.pth"}, "--weights nowhere.pth: no such file"),
-        ({"dataset": "cub"}, "can score maps for cub .* but not train on it yet"),
+        ({"dataset": "cub", "data_options": {}}, "cub needs images.txt of CUB_200_2011 or split files"),
     ],
 )
 def test_what_cannot_be_planned_is_one_sentence(tiny_request, changes, message):

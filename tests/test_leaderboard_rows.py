@@ -60,3 +60,24 @@ def test_csv_names_extractor_and_supervision():
         ("cam", "gradcam", "labels"),
         ("few", "", "masks"),
     }
+
+
+def test_masks_are_ranked_by_pxap_in_a_column_of_their_own():
+    reason = dict.fromkeys(("max_box_acc_v2", "gt_known"), "the split has masks, no boxes")
+
+    def masked(method, pxap, make=make_record, **changes):
+        return make(method, fields={"metrics": {"pxap": pxap, "top1_cls": 80.0}, "absent": reason}, **changes)
+
+    records = [masked("cam", 50.0), masked("has", 60.0), masked("few", 70.0, **FEW), masked("center", 30.0, make_null)]
+    board = build(records)
+    (table,) = board.tables
+    assert labels(table.rows) == ["few", "has", "cam"]
+    assert mark(table, ("", "pxap")) == {"has": 1, "cam": 2}
+    text = to_markdown(board)
+    head = next(line for line in text.splitlines() if line.startswith("| Method"))
+    assert [cell.strip() for cell in head.strip("|").split("|")] == ["Method", "n", "Top-1 Cls", "PxAP"]
+    assert "Ranked by “PxAP”. PxAP pools the pixels of all test images and has no threshold." in text
+    assert "trained on the masks of 1,320 images of train-fullsup  " in text
+    assert "the split has masks, no boxes" not in text
+    of_boxes = to_markdown(build([make_record("cam", fields={"absent": {"pxap": "the split has boxes, no masks"}})]))
+    assert "PxAP" not in of_boxes

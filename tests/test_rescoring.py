@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from wsolbench import rescoring
+from wsolbench.data.places import Places
 from wsolbench.errors import UserError
 from wsolbench.null_rows import NULL_ROWS
 from wsolbench.records import find_record, read_record, record_files, write_hits
@@ -23,7 +24,7 @@ def copied(finished, tmp_path):
 
 
 def again(results, run):
-    return rescore(run, results, None)
+    return rescore(run, results, Places())
 
 
 def test_the_same_version_gives_the_same_numbers_to_the_last_bit(copied):
@@ -149,7 +150,7 @@ def test_maps_that_are_damaged_or_foreign(copied):
 
 def test_other_data(copied, make_dataset, monkeypatch):
     results, run = copied
-    monkeypatch.setattr("wsolbench.recorded_data.open_dataset", lambda name, root, options: make_dataset({}))
+    monkeypatch.setattr("wsolbench.recorded_data.open_places", lambda name, root, options: make_dataset({}))
     assert "give the data of that run with --data-root" in refused(results, run)
 
 

@@ -5,9 +5,25 @@ import threading
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from wsolbench.protocols import CRITERIA, BoxHits, SplitScores, level_hits_batch, score
-from wsolbench.scoring import BoxScorer, scaled_boxes, score_with_slices, slice_masks
+from wsolbench.data.listed import Listed, mask_annotations
+from wsolbench.data.splits import Masks
+from wsolbench.errors import UserError
+from wsolbench.protocols import (
+    CRITERIA,
+    MIN_MAX,
+    BoxHits,
+    Normalization,
+    SplitScores,
+    average_precision,
+    level_hits_batch,
+    pixel_counts,
+    resize_nearest,
+    score,
+    unit_maps,
+)
+from wsolbench.scoring import BoxScorer, scaled_boxes, score_raw_maps, score_with_slices, slice_masks
 
 SIDE = 24
 
@@ -80,6 +96,7 @@ def test_an_error_on_the_worker_is_not_lost(split):
 def test_submit_does_not_wait(split, monkeypatch):
     annotations, maps = split
     gate, plain = threading.Event(), BoxScorer._score
+    monkeypatch.setattr("wsolbench.scoring._QUEUED", 5)
     monkeypatch.setattr(BoxScorer, "_score", lambda *args: (gate.wait(10), plain(*args)))
     with BoxScorer(annotations, SIDE) as scorer:
         for start in range(0, 23, 5):
@@ -92,6 +109,7 @@ def test_submit_does_not_wait(split, monkeypatch):
 def test_leaving_with_an_error_drops_what_is_queued(split, monkeypatch):
     annotations, maps = split
     begun, gate, calls = threading.Event(), threading.Event(), []
+    monkeypatch.setattr("wsolbench.scoring._QUEUED", 5)
     monkeypatch.setattr(BoxScorer, "_score", lambda *args: (calls.append(1), begun.set(), gate.wait(10)))
 
     def work():
@@ -187,3 +205,52 @@ def test_where_nothing_was_classified_the_classification_keys_say_so(make_datase
     for scores in (whole, part):
         assert {key for key, reason in scores.absent.items() if reason == "it does not classify"} == keys
         assert not keys & scores.metrics.keys()
+
+
+# --- masks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def masked(tmp_path):
+    """Return five images with masks, every other with an ignore mask, and the masks as they are drawn."""
+    rng = np.random.default_rng(3)
+    drawn, ignored = rng.random((5, 10, 14)) < 0.4, rng.random((5, 10, 14)) < 0.3
+    for index in range(5):
+        for name, mask in (("o", drawn[index]), ("i", ignored[index])):
+            Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / f"{name}{index}.png")
+    masks = Masks(
+        root=tmp_path,
+        objects=tuple((f"o{index}.png",) for index in range(5)),
+        ignored=tuple(f"i{index}.png" if index % 2 else None for index in range(5)),
+    )
+    images = Listed(tuple(f"{index}.jpg" for index in range(5)), np.arange(5))
+    ignored[::2] = False
+    return mask_annotations("test", images, masks), drawn, ignored
+
+
+@pytest.mark.parametrize("normalization", [MIN_MAX, Normalization(name="ivr", percentile=40)])
+def test_masks_are_scored_from_the_unquantised_maps(masked, normalization):
+    annotations, drawn, ignored = masked
+    raw = np.random.default_rng(4).standard_normal((5, 3, 4))
+    raw[1], raw[2] = 7, np.nan
+    done = []
+    found = score_raw_maps(raw, annotations, SIDE, normalization, advance=done.append)
+    assert found.constant.tolist() == [False, True, False, False, False]
+    assert found.invalid.tolist() == [False, False, True, False, False]
+    assert done == [5]
+    resized = [np.stack([resize_nearest(each, (SIDE, SIDE)) for each in masks]) for masks in (drawn, ignored)]
+    counts = pixel_counts(unit_maps(raw, (SIDE, SIDE), normalization).maps, *resized)
+    splits = {"test": SplitScores(hits=found.hits), "train-fullsup": SplitScores(hits=found.hits)}
+    scores, slices = score_with_slices(splits, dict.fromkeys(splits, annotations), SIDE)
+    assert scores.metrics == {"pxap": 100 * average_precision(counts)}
+    assert slices == {}
+    assert scores.absent["top1_cls"] == "it does not classify"
+    assert scores.absent["max_box_acc_v2_fullsup"] == "the split has masks, no boxes"
+
+
+def test_masks_without_any_object_are_refused(masked):
+    annotations, _, _ = masked
+    for index in range(5):
+        Image.fromarray(np.full((4, 4), 127, dtype=np.uint8)).save(annotations.masks.root / f"o{index}.png")
+    with pytest.raises(UserError, match="no pixel of test belongs to an object; expected masks where the object is"):
+        score_raw_maps(np.random.default_rng(4).standard_normal((5, 3, 4)), annotations, SIDE)

@@ -8,10 +8,12 @@ import torch
 from PIL import Image
 
 from wsolbench.data.augment import augment, draw_augmentation
+from wsolbench.data.listed import Listed, mask_annotations
+from wsolbench.data.masks import read_masks
 from wsolbench.data.parts import open_parts
-from wsolbench.data.splits import ImageSplit
+from wsolbench.data.splits import SPLITS, ImageSplit, Masks
 from wsolbench.errors import SealedError, UserError
-from wsolbench.supervision import divide, hold_out, with_masks
+from wsolbench.supervision import divide, hold_out, refuse_partial, with_masks
 
 
 @pytest.mark.parametrize(
@@ -139,3 +141,30 @@ def test_crop_and_flip_move_the_mask_with_its_picture(make_dataset):
     assert torch.equal(result[:, 0] > 0, result[:, 3] == 1)
     plain = augment(torch.from_numpy(pictures[..., :3].copy()), draws, 11)
     assert torch.equal(result[:, :3], plain)
+
+
+def test_masks_are_drawn_as_they_are_scored(tmp_path):
+    rng = np.random.default_rng(0)
+    for index in range(2):
+        Image.fromarray((rng.random((9, 13)) < 0.5).astype(np.uint8) * 255).save(tmp_path / f"{index}.png")
+    masks = Masks(root=tmp_path, objects=(("0.png", "1.png"), ("1.png",)), ignored=("0.png", None))
+    annotations = mask_annotations("train-fullsup", Listed(("a", "b"), np.array([0, 1])), masks)
+    pictures = rng.integers(0, 256, (2, 20, 20, 3), dtype=np.uint8)
+    drawn = with_masks(pictures, annotations)
+    assert np.array_equal(drawn[..., :3], pictures)
+    for index in range(2):
+        assert np.array_equal(drawn[index, ..., 3], 255 * read_masks(masks, index, (20, 20))[0])
+
+
+def test_a_partial_benchmark_is_refused_or_said(make_dataset, capsys, monkeypatch):
+    dataset = make_dataset({"test": [[(0, 0, 5, 5)]] * 3})
+    refuse_partial(dataset, SPLITS, allowed=False)  # no benchmark: nothing to compare with
+    monkeypatch.setattr(type(dataset), "problems", lambda self, splits: [f"{split} is odd" for split in splits])
+    with pytest.raises(
+        UserError, match="train-weaksup is odd; numbers on other images do not compare, .*--allow-partial"
+    ):
+        refuse_partial(dataset, SPLITS, allowed=False)
+    refuse_partial(dataset, SPLITS[1:], allowed=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "warning: train-fullsup is odd; the numbers do not compare with published ones"
+    assert len(lines) == 2

@@ -166,7 +166,7 @@ def _scores(records: Sequence[Record], question: Question, known: Found) -> dict
         # All have the same data; only what a method trains on decides which images of train-fullsup it is scored on.
         kind = canonical(record.identity.get("supervision", {}))
         if kind not in masks:
-            division, side = recorded_division(record, question.data_root), record.identity["recipe"]["image_size"]
+            division, side = recorded_division(record, question.places), record.identity["recipe"]["image_size"]
             masks[kind] = {split: slice_masks(division.annotations(split), side)[question.part] for split in SCORED}
         whole = found[record.run_id]
         if any(len(whole[split].hits) != len(mask) for split, mask in masks[kind].items()):

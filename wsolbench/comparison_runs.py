@@ -7,6 +7,7 @@ from pathlib import Path
 from string import hexdigits
 from typing import Any
 
+from wsolbench.data.places import Places
 from wsolbench.differences import flatten, varying
 from wsolbench.errors import UserError, unknown_name
 from wsolbench.leaderboard_model import NO_BACKBONE, V2, system_name
@@ -30,7 +31,7 @@ class Question:
         part: a slice of the test images; empty: all of them.
         data_options: options of the dataset, as text, that the records must have.
         results: folder of the records.
-        data_root: where the images are, for a slice of a dataset that reads them.
+        places: where the dataset's files are, for a slice of one that reads them.
         resamples: B.
         seed: of the resampling.
         quiet: plain progress lines.
@@ -42,17 +43,12 @@ class Question:
     part: str = ""
     data_options: Mapping[str, str] = field(default_factory=dict)
     results: Path = Path("results")
-    data_root: Path | None = None
+    places: Places = field(default_factory=Places)
     resamples: int = 10_000
     seed: int = 0
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        if self.metric == "pxap":
-            raise UserError(
-                "pxap pools the pixels of all images and a record does not keep them by image, so it cannot be "
-                "resampled; compare by another --metric"
-            )
         if self.metric not in RESAMPLED:
             raise unknown_name("metric", self.metric, RESAMPLED)
         if self.part and self.part not in SLICES:

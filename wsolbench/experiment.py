@@ -15,8 +15,8 @@ from wsolbench.backbones.registry import backbone_entry, build_backbone
 from wsolbench.backbones.weights import load_weights, weights_identity
 from wsolbench.config import as_dict, override
 from wsolbench.data.bank import ImageBank
-from wsolbench.data.cache import cached_images, default_cache_dir
-from wsolbench.data.registry import open_dataset
+from wsolbench.data.decoded import decoded_images
+from wsolbench.data.registry import open_places
 from wsolbench.data.splits import SPLITS, Dataset, SplitName
 from wsolbench.engine.checkpoint import save_checkpoint
 from wsolbench.engine.device import (
@@ -42,7 +42,7 @@ from wsolbench.recipe import Recipe
 from wsolbench.record_schema import Provenance, identity_hash
 from wsolbench.records import read_record, record_path, write_hits, write_record
 from wsolbench.request import Request, option_name
-from wsolbench.supervision import Division, divide, with_masks
+from wsolbench.supervision import Division, divide, refuse_partial, with_masks
 
 OF_OPTIONS = frozenset(
     (
@@ -102,6 +102,7 @@ def run(request: Request) -> Path:
     """
     clock = Clock()
     plan = make_plan(request)
+    refuse_partial(plan.dataset, SPLITS, allowed=request.allow_partial)
     path = record_path(plan.identity, request.results)
     run_dir = request.results / "runs" / plan.run_id
     if request.save_maps is not None:
@@ -234,7 +235,7 @@ def make_plan(request: Request, splits: Sequence[SplitName] = SPLITS) -> Plan:
     """
     method = load_method(request.method, request.plugins)
     preset = None if request.preset is None else named_preset(method, request.preset)
-    dataset = open_dataset(request.dataset, request.data_root, request.data_options)
+    dataset = open_places(request.dataset, request.places, request.data_options)
     device = resolve_device(request.device)
     backbone = request.backbone or (Recipe().backbone if preset is None else preset.backbone)
     trunk = backbone_entry(backbone)
@@ -343,11 +344,10 @@ def build_method(plan: Plan) -> Method[Any]:
 
 def _training_bank(plan: Plan, request: Request) -> ImageBank:
     """Return the training pictures at the resized side, with masks if the method trains on them."""
-    cache = request.cache or default_cache_dir()
-    pictures = cached_images(plan.division.train, plan.recipe.resized_side, cache, request.quiet)
+    pictures = decoded_images(plan.division.train, plan.recipe.resized_side, request.cache, request.quiet)
     if plan.division.boxes is not None:
-        pictures = with_masks(pictures, plan.division.boxes)
-    return ImageBank(pictures, plan.device)
+        pictures = with_masks(np.asarray(pictures), plan.division.boxes)  # in memory: train-fullsup is small
+    return ImageBank(pictures, plan.device, request.quiet)
 
 
 def scoring_banks(
@@ -357,13 +357,13 @@ def scoring_banks(
 
     Args:
         plan: of the run.
-        cache: folder of the decoded images; None: the user's.
+        cache: folder of the decoded images; None: the user's; ``none``: nowhere.
         quiet: plain progress lines.
         scored: the splits.
     """
-    side, folder = plan.recipe.image_size, cache or default_cache_dir()
+    side = plan.recipe.image_size
     return {
-        split: ImageBank(cached_images(plan.division.images(split), side, folder, quiet), plan.device)
+        split: ImageBank(decoded_images(plan.division.images(split), side, cache, quiet), plan.device, quiet)
         for split in scored
     }
 

@@ -2,10 +2,11 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from wsolbench.data.places import Places
 from wsolbench.engine.device import determinism, device_name, peak_memory_mb, reset_peak_memory
 from wsolbench.errors import unknown_name
 from wsolbench.experiment import Plan, scoring_banks
@@ -28,10 +29,9 @@ class Extraction:
         extractor: ``gradcam`` or ``layercam``.
         run: the first characters of a run id, or a record's path.
         point: where features and gradients are taken; None: the network's last point.
-        data_root: where the images are.
+        places: where the dataset's files are; its cache is that of the decoded images.
         results: folder of records and runs.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        cache: folder of the decoded images.
         plugins: local method files.
         quiet: plain progress lines.
     """
@@ -39,10 +39,9 @@ class Extraction:
     extractor: str
     run: str
     point: str | None = None
-    data_root: Path | None = None
+    places: Places = field(default_factory=Places)
     results: Path = Path("results")
     device: str = "auto"
-    cache: Path | None = None
     plugins: Sequence[Path] = ()
     quiet: bool = False
 
@@ -51,7 +50,7 @@ class Extraction:
         """The command line that repeats this extraction."""
         words = ["wsolbench", "extract", self.extractor, self.run]
         words += [] if self.point is None else ["--point", self.point]
-        words += [] if self.data_root is None else ["--data-root", str(self.data_root)]
+        words += self.places.options()
         words += [word for path in self.plugins for word in ("--plugin", str(path))]
         return shlex.join(words)
 
@@ -88,7 +87,7 @@ def _extract(plan: Plan, method: Method[Any], asked: Extraction, clock: Clock, p
     reset_peak_memory(plan.device)
     predict = extractor(method, plan.identity["extractor"]["point"], EXTRACTORS[asked.extractor])
     with determinism(plan.recipe.deterministic):
-        banks = scoring_banks(plan, asked.cache, asked.quiet)
+        banks = scoring_banks(plan, asked.places.cache, asked.quiet)
         splits = score_splits(
             method, plan.division, banks, plan.recipe.normalization, quiet=asked.quiet, predict=predict
         )
@@ -109,7 +108,7 @@ def _extract(plan: Plan, method: Method[Any], asked: Extraction, clock: Clock, p
 
 def _prepare(run: Record, asked: Extraction) -> tuple[Plan, Method[Any]]:
     """Return the plan of an extraction and the trained method, frozen."""
-    plan, method = open_run(run, asked.results, data_root=asked.data_root, device=asked.device, plugins=asked.plugins)
+    plan, method = open_run(run, asked.results, places=asked.places, device=asked.device, plugins=asked.plugins)
     points = method.network.points
     if asked.point is not None and asked.point not in points:
         raise unknown_name("point", asked.point, points)

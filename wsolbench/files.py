@@ -56,12 +56,21 @@ def refuse_unwritable(option: str, folder: Path) -> None:
     Raises:
         UserError: it, or the nearest folder above it that exists, is a file or not writable.
     """
-    # os.path.exists(): that of Path raises for a place inside a folder that one may not enter.
-    nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
+    nearest = nearest_existing(folder)
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise UserError(
             f"{option} {folder} cannot be written: '{nearest}' is a file or not yours; choose another folder"
         )
+
+
+def nearest_existing(folder: Path) -> Path:
+    """Return a folder, or the nearest one above it that exists.
+
+    >>> nearest_existing(Path("/no such folder/inside")).as_posix()
+    '/'
+    """
+    # os.path.exists(): that of Path raises for a place inside a folder that one may not enter.
+    return next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
 
 
 def refuse_unwritable_file(option: str, path: Path) -> None:

@@ -13,7 +13,7 @@ from tabulate import tabulate
 from wsolbench.differences import flatten
 from wsolbench.errors import UserError
 from wsolbench.files import atomic_write
-from wsolbench.leaderboard_model import V2, Key, Leaderboard, Row, Score, Section, Table, build
+from wsolbench.leaderboard_model import PXAP, V2, Key, Leaderboard, Row, Score, Section, Table, build
 from wsolbench.protocols import SEEDS_FOR_A_CLAIM, smallest_difference
 from wsolbench.record_schema import REFERENCE_ROW
 from wsolbench.records import Record, Slice, load_records, record_files
@@ -67,6 +67,7 @@ COLUMNS = (
     Column(title="V2", key=("", V2)),
     Column(title="V2 (fullsup t)", key=("", "max_box_acc_v2_fullsup")),
     Column(title="V2, boxes 5–50 %", key=(SLICE, V2)),
+    Column(title="PxAP", key=("", PXAP)),
 )
 
 
@@ -76,12 +77,21 @@ COLUMNS = (
 def columns(table: Table) -> list[Column]:
     """Return the columns for which some row has a number or a reason for having none.
 
-    The column that ranks the rows comes first among those of localisation.
+    The column that ranks the rows comes first among those of localisation, which are of boxes or of masks.
     """
     rows, ranking = (*table.rows, *table.nulls), headline(table)
     known = COLUMNS if ranking in COLUMNS else (*COLUMNS, ranking)
-    shown = [column for column in known if any(row.mentions(column.key) for row in rows)]
-    return sorted(shown, key=lambda column: (not column.key[1].endswith("_cls"), column != ranking))
+    alike = [column for column in known if _of_classes(column) or _of_masks(column) == _of_masks(ranking)]
+    shown = [column for column in alike if any(row.mentions(column.key) for row in rows)]
+    return sorted(shown, key=lambda column: (not _of_classes(column), column != ranking))
+
+
+def _of_classes(column: Column) -> bool:
+    return column.key[1].endswith("_cls")
+
+
+def _of_masks(column: Column) -> bool:
+    return column.key[1] == PXAP
 
 
 def headline(table: Table) -> Column:
@@ -117,7 +127,9 @@ def caption(table: Table) -> str:
         "Percent, mean ± sample standard deviation over n seeds; best bold, second best italic,"
         f" {unranked} not ranked{below}.",
         *([f"Ranked by “{ranking.title}”."] if ranking in shown else []),
-        "Localisation columns are oracles: their threshold t is the best one on test itself.",
+        "PxAP pools the pixels of all test images and has no threshold."
+        if _of_masks(ranking)
+        else "Localisation columns are oracles: their threshold t is the best one on test itself.",
     ]
     if any(column.key[1].endswith("_fullsup") for column in shown):
         parts.append(f"fullsup t: the threshold was chosen on train-fullsup ({images['train-fullsup']}) and frozen.")
@@ -229,9 +241,11 @@ def _notes(row: Row, notes: dict[str, int]) -> str:
     """Mark a row that trained on more than labels or was tuned; adds how to ``notes`` (text -> number)."""
     reasons, used, tuned = [], row.supervision, row.tuned
     if used:
+        masks = PXAP in row.records[0].metrics
         reasons.append(
-            f"not weakly supervised: trained on the boxes of {used['train_images']:,} images of train-fullsup; its"
-            f" thresholds were frozen on {used['threshold_images']:,} others of that split"
+            f"not weakly supervised: trained on the {'masks' if masks else 'boxes'} of {used['train_images']:,} images"
+            " of train-fullsup"
+            + ("" if masks else f"; its thresholds were frozen on {used['threshold_images']:,} others of that split")
         )
     if tuned is not None:
         reasons.append(str(tuned))

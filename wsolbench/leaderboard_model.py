@@ -25,6 +25,9 @@ Key = tuple[str, str]
 V2 = "max_box_acc_v2"
 """The metric that ranks the rows, on the slice that the dataset chose for it."""
 
+PXAP = "pxap"
+"""What ranks them instead where there are masks."""
+
 _OF_ROW = ("method", "config", "plugin", "extractor", "supervision")
 """What of the identity tells the rows of a table apart, seeds aside.
 
@@ -370,6 +373,6 @@ def _section(record: Record, differences: Mapping[str, str]) -> Section:
         map_size=record.map_size if record.tuned is None else None,
         trials=None if record.tuned is None else record.tuned.trials,
         protocol=identity["protocol"],
-        headline=(record.headline, V2),
+        headline=("", PXAP) if PXAP in record.metrics else (record.headline, V2),
         differences=differences,
     )

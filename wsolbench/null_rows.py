@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wsolbench.data.masks import read_masks
 from wsolbench.data.splits import SPLITS, Annotations, Dataset, SplitName
 from wsolbench.protocols import (
     MIN_MAX,
@@ -22,6 +23,7 @@ from wsolbench.protocols import (
     ceiling_map,
     center_map,
     full_image_map,
+    mask_ceiling_map,
 )
 from wsolbench.provenance import Clock, Code, provenance
 from wsolbench.record_schema import REFERENCE_ROW, Record
@@ -44,7 +46,10 @@ def _full_image(annotations: Annotations, side: int, map_size: tuple[int, int]) 
 
 
 def _ceiling(annotations: Annotations, side: int, map_size: tuple[int, int]) -> list[Floats]:
-    """The ground-truth boxes at the maps' resolution: the best that maps of this size can do."""
+    """The ground-truth boxes or masks at the maps' resolution: the best that maps of this size can do."""
+    if annotations.masks is not None:
+        objects = (read_masks(annotations.masks, index, (side, side))[0] for index in range(len(annotations)))
+        return [mask_ceiling_map(each, map_size) for each in objects]
     per_image = np.split(scaled_boxes(annotations, side), annotations.offsets[1:-1])
     return [ceiling_map(boxes, (side, side), map_size) for boxes in per_image]
 

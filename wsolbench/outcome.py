@@ -15,7 +15,7 @@ from wsolbench.data.splits import SPLITS, SplitName
 from wsolbench.engine.infer import Inference, OnMaps, Predict, infer
 from wsolbench.errors import RunError, UserError
 from wsolbench.method import Method
-from wsolbench.protocols import MIN_MAX, BoxHits, Normalization, SplitScores
+from wsolbench.protocols import MIN_MAX, Hits, Normalization, SplitScores
 from wsolbench.record_schema import Provenance, Record, Tuned
 from wsolbench.records import read_record, write_hits
 from wsolbench.scoring import (
@@ -58,10 +58,11 @@ def score_splits(
     quiet: bool,
     predict: Predict | None = None,
 ) -> Scored:
-    """Score the splits of a run: the network forward, and boxes.
+    """Score the splits of a run: the network forward, and boxes or masks.
 
     With ``min-max``, the protocol's normalisation, boxes are scored beside the forward. Another one may have to choose
-    its percentile first, so its maps are scored once they are all there.
+    its percentile first, and masks are scored from the maps before they are 8-bit: there the maps are scored once they
+    are all there.
 
     Args:
         method: trained.
@@ -75,7 +76,8 @@ def score_splits(
         RunError: the network's outputs are not finite.
     """
     ask = partial(_infer, method, division, quiet=quiet, predict=predict)
-    if normalization != MIN_MAX.name:
+    masks = any(division.annotations(split).masks is not None for split in banks)
+    if masks or normalization != MIN_MAX.name:
         outputs = {split: ask(split, images, _unused) for split, images in banks.items()}
         return score_outputs(outputs, division, banks["train-fullsup"].side, normalization)
     found = {}
@@ -132,7 +134,7 @@ def score_outputs(
 
 
 def _scored(
-    hits: BoxHits,
+    hits: Hits,
     inference: Inference,
     division: Division,
     split: SplitName,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wsolbench.data.places import Places
 from wsolbench.record_schema import Tuned
 
 
@@ -19,6 +20,9 @@ class Request:
         backbone: backbone's name; None: the preset's, or resnet50.
         preset: name of one of the method's presets.
         data_root: where the images are.
+        metadata: folder of split files in the published format.
+        masks_root: folder of the masks.
+        allow_partial: go on where the splits are not the benchmark's.
         data_options: the dataset's options, as text.
         settings: fields of the method and of the recipe, as text.
         recipe: recipe fields that have an option of their own, by value.
@@ -39,6 +43,9 @@ class Request:
     backbone: str | None = None
     preset: str | None = None
     data_root: Path | None = None
+    metadata: Path | None = None
+    masks_root: Path | None = None
+    allow_partial: bool = False
     data_options: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
@@ -54,6 +61,11 @@ class Request:
     quiet: bool = False
 
     @property
+    def places(self) -> Places:
+        """Where the dataset's files are."""
+        return Places(data_root=self.data_root, metadata=self.metadata, masks_root=self.masks_root, cache=self.cache)
+
+    @property
     def command(self) -> str:
         """The command line that repeats this run."""
         return shlex.join(["wsolbench", "run", self.method, self.dataset, *self.options()])
@@ -62,6 +74,7 @@ class Request:
         """Return the options that decide the numbers, as words of a command line."""
         words: list[str] = []
         named: dict[str, Any] = {"preset": self.preset, "backbone": self.backbone, "data_root": self.data_root}
+        named |= {"metadata": self.metadata, "masks_root": self.masks_root, "allow_partial": self.allow_partial}
         named |= {"weights": self.weights, **self.recipe}
         for name, value in named.items():
             if isinstance(value, bool):

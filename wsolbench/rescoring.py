@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wsolbench import __version__
+from wsolbench.data.places import Places
 from wsolbench.data.splits import SplitName
 from wsolbench.engine.infer import Inference
 from wsolbench.errors import UserError
@@ -42,7 +43,7 @@ class Rescored:
     path: Path
 
 
-def rescore(run: str, results: Path, data_root: Path | None) -> Rescored:
+def rescore(run: str, results: Path, places: Places) -> Rescored:
     """Recompute hits, metrics and slices of a run and write its record anew.
 
     Identity, history, command and cost stay; the protocol's version in the identity becomes the present one, and the
@@ -51,7 +52,7 @@ def rescore(run: str, results: Path, data_root: Path | None) -> Rescored:
     Args:
         run: the first characters of a run id, or a record's path.
         results: folder of all datasets' records and of the runs.
-        data_root: where the images are, for a dataset that reads its boxes from there.
+        places: where the dataset's files are, for one that reads its boxes from there.
 
     Raises:
         UserError: no such run, its maps are not there or damaged, or the data are not those of the run.
@@ -65,7 +66,7 @@ def rescore(run: str, results: Path, data_root: Path | None) -> Rescored:
         )
     if before.identity["method"] not in NULL_ROWS:
         _refuse_missing(before, results)
-    division, side = recorded_division(before, data_root), before.identity["recipe"]["image_size"]
+    division, side = recorded_division(before, places), before.identity["recipe"]["image_size"]
     normalization = before.identity["recipe"].get("normalization", MIN_MAX.name)
     identity = {**before.identity, "protocol": PROTOCOL_VERSION}
     origin = _noted(before.provenance, clock)

@@ -1,4 +1,4 @@
-"""Scoring a split: boxes against annotations, beside whatever makes the maps. No torch here."""
+"""Scoring a split: maps against boxes or masks, beside whatever makes the maps. No torch here."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,14 +10,17 @@ import numpy.typing as npt
 
 from wsolbench.data.masks import read_masks
 from wsolbench.data.splits import Annotations, SplitName
+from wsolbench.errors import UserError
 from wsolbench.protocols import (
     CRITERIA,
     MIN_MAX,
     PERCENTILES,
     BoxAccumulator,
     BoxHits,
+    Hits,
     Normalization,
     PixelAccumulator,
+    PixelHits,
     Scores,
     SplitScores,
     average_precision,
@@ -26,11 +29,13 @@ from wsolbench.protocols import (
     box_cover,
     box_hits,
     label_ranks,
+    pixel_hits,
     prepare_normalized,
     quantize,
     scale_boxes,
     score,
     score_counts,
+    unit_maps,
     unit_maps_by_percentile,
 )
 from wsolbench.record_schema import Slice
@@ -109,12 +114,12 @@ class ScoredMaps:
     """What scoring a split's raw maps gives.
 
     Attributes:
-        hits: of N images.
+        hits: of N images, of their boxes or their masks' pixels.
         constant: bool (N,), maps without information.
         invalid: bool (N,), maps with NaN.
     """
 
-    hits: BoxHits
+    hits: Hits
     constant: Bools
     invalid: Bools
 
@@ -128,11 +133,11 @@ def score_raw_maps(
     threads: int = 1,
     advance: Callable[[int], None] | None = None,
 ) -> ScoredMaps:
-    """Score the boxes of raw maps that are in memory.
+    """Score raw maps that are in memory: their boxes, or their pixels where there are masks.
 
     Args:
         raw: float (N, h, w), in the order of the split.
-        annotations: the split's boxes.
+        annotations: the split's boxes or masks.
         side: side of the evaluation size in pixels.
         normalization: of the maps, with its percentile.
         threads: threads of the kernels.
@@ -140,7 +145,10 @@ def score_raw_maps(
 
     Raises:
         ValueError: a map contains infinity.
+        UserError: a mask cannot be read, or no pixel of the split belongs to an object.
     """
+    if annotations.masks is not None:
+        return _score_pixels(raw, annotations, side, normalization, advance)
     marks = np.zeros((2, len(annotations)), dtype=bool)
     with BoxScorer(annotations, side, threads) as scorer:
         for start, part in in_parts(raw):
@@ -150,6 +158,31 @@ def score_raw_maps(
             if advance is not None:
                 advance(len(part))
         return ScoredMaps(hits=scorer.hits(), constant=marks[0], invalid=marks[1])
+
+
+def _score_pixels(
+    raw: Maps | Sequence[Maps],
+    annotations: Annotations,
+    side: int,
+    normalization: Normalization,
+    advance: Callable[[int], None] | None,
+) -> ScoredMaps:
+    """Score the pixels of raw maps, from the float64 maps (PROTOCOL: metrics)."""
+    marks = np.zeros((2, len(annotations)), dtype=bool)
+    found = []
+    for start, part in in_parts(raw):
+        unit = unit_maps(part, (side, side), normalization)
+        marks[:, start : start + len(part)] = unit.constant, unit.invalid
+        found.append(pixel_hits(unit.maps, *read_mask_batch(annotations, start, len(part), side)).pixels)
+        if advance is not None:
+            advance(len(part))
+    hits = PixelHits(pixels=np.concatenate(found))
+    if not hits.counts.positive.any():
+        raise UserError(
+            f"no pixel of {annotations.split} belongs to an object; expected masks where the object is white, or a "
+            "grey above half of white, so check --masks-root"
+        )
+    return ScoredMaps(hits=hits, constant=marks[0], invalid=marks[1])
 
 
 def in_parts(raw: Maps | Sequence[Maps]) -> Batches:
@@ -253,7 +286,7 @@ def score_with_slices(
 
     Args:
         splits: ``test`` and ``train-fullsup``, scored by the same run.
-        annotations: of the images that were scored; their boxes decide the slices.
+        annotations: of the images that were scored; their boxes decide the slices, of which masks have none.
         side: side of the evaluation size in pixels.
 
     Returns:
@@ -263,7 +296,7 @@ def score_with_slices(
     masks = {split: slice_masks(annotations[split], side) for split in splits}
     whole = score(splits["test"], splits["train-fullsup"])
     slices = {}
-    for name in SLICES:
+    for name in masks["test"]:
         parts = {split: _select(splits[split], masks[split][name]) for split in splits}
         slices[name] = _score_slice(parts["test"], parts["train-fullsup"], (*whole.metrics, *whole.absent))
     if splits["test"].ranks is None:
@@ -294,6 +327,8 @@ def _score_slice(test: SplitScores | None, fullsup: SplitScores | None, keys: It
 
 
 def slice_masks(annotations: Annotations, side: int) -> dict[str, npt.NDArray[np.bool_]]:
-    """Return which images belong to each slice of :data:`SLICES`, bool (N,)."""
+    """Return which images belong to each slice of :data:`SLICES`, bool (N,); none where there are masks."""
+    if annotations.masks is not None:
+        return {}
     cover = box_cover(scaled_boxes(annotations, side), annotations.offsets, (side, side))
     return {name: between(cover, low, high) for name, (low, high) in SLICES.items()}

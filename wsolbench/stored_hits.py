@@ -1,4 +1,7 @@
-"""The hits beside a record: ``<run-id>.npz`` with the bit-packed decisions and label ranks of every scored split."""
+"""The hits beside a record: ``<run-id>.npz`` with what every scored split's maps found, and its label ranks.
+
+That is the bit-packed decisions of boxes, or each image's pixels by their map's value where there are masks.
+"""
 
 import zipfile
 import zlib
@@ -10,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wsolbench.data.splits import SplitName
-from wsolbench.protocols import BoxHits, SplitScores
+from wsolbench.protocols import BoxHits, Hits, PixelHits, SplitScores
 
 SCORED: tuple[SplitName, ...] = ("train-fullsup", "test")
 """The splits that every record has hits of."""
@@ -24,6 +27,11 @@ def score_arrays(splits: Mapping[SplitName, SplitScores]) -> dict[str, npt.NDArr
         if scores.ranks is not None:
             arrays[f"{split}/ranks"] = scores.ranks
     return arrays
+
+
+def hits_from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> Hits:
+    """Build hits from their arrays, of boxes or of pixels; ValueError where they are neither."""
+    return PixelHits.from_arrays(arrays) if "pixels" in arrays else BoxHits.from_arrays(arrays)
 
 
 def read_scores(path: Path) -> dict[SplitName, SplitScores]:
@@ -46,7 +54,7 @@ def read_scores(path: Path) -> dict[SplitName, SplitScores]:
         # The number of classes is not stored; the ranks prove at least so many. Whether that is enough for a Top-k was
         # decided when the split was scored, and stands in the record.
         classes = None if ranks is None else int(ranks.max(initial=0)) + 1
-        found[split] = SplitScores(hits=BoxHits.from_arrays(own), ranks=ranks, num_classes=classes)
+        found[split] = SplitScores(hits=hits_from_arrays(own), ranks=ranks, num_classes=classes)
     return found
 
 

@@ -5,7 +5,7 @@ scoring), its seed drawn like a hyperparameter; its record decides that it is do
 such as a loss that is not finite, counts as a result, the worst score. What lies outside the configuration (a full
 disk, a device out of memory, a broken file) ends the worker instead, and the trial is taken again.
 
-Trials train on all of train-weaksup; the proxy of a dataset that is too large for it is that dataset's matter.
+Trials train on all of train-weaksup, or on the part of it that a large dataset's entry names for tuning.
 """
 
 import shlex
@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from wsolbench.backbones.registry import backbone_entry
 from wsolbench.config import Search, sample
+from wsolbench.data.registry import dataset_entry
 from wsolbench.data.splits import Annotations, SplitName, sealed_test
 from wsolbench.errors import RunError, UserError
 from wsolbench.experiment import (
@@ -33,13 +34,14 @@ from wsolbench.experiment import (
     train_and_score,
 )
 from wsolbench.files import refuse_unwritable
-from wsolbench.protocols import BoxHits, score
+from wsolbench.protocols import Hits, score
 from wsolbench.protocols.selection import SEARCH_VERSION, unit_number
 from wsolbench.provenance import Clock
 from wsolbench.record_schema import Provenance, identity_hash
 from wsolbench.records import record_path
 from wsolbench.request import Request, option_name
 from wsolbench.scoring import slice_masks
+from wsolbench.supervision import refuse_partial
 from wsolbench.trials import TrialRecord, conclude, describe_choice, read_trial, trial_path, write_choice, write_trial
 from wsolbench.tuning import open_queue
 
@@ -47,7 +49,9 @@ SEEN: tuple[SplitName, ...] = ("train-weaksup", "train-fullsup")
 """The splits that tuning opens."""
 
 CHOSEN_ON: SplitName = "train-fullsup"
-METRIC = "max_box_acc_v2"
+BOXES, MASKS = "max_box_acc_v2", "pxap"
+"""The metrics that the choice is made by, where train-fullsup has boxes and where it has masks."""
+
 FIRST_SEED = 2**31
 """Trials have seeds from here on, which nobody types: a reported run never repeats the training of a trial."""
 
@@ -100,6 +104,8 @@ def tune(asked: Tuning, say: Say) -> Path | None:
         study = open_study(asked.request)
         refuse_unwritable("--results", asked.request.results)
         say(f"study {study.name}, {asked.trials} trials in {study.folder}")
+        for option, text in study.added.items():
+            say(f"trials are run with --data-option {option}={text}, which `wsolbench run --config` leaves out")
         if asked.trial is not None:
             study.run(asked.trial, say)
         else:
@@ -130,6 +136,7 @@ class Study:
         name: method, backbone and the hash of all that decides the trials' numbers.
         folder: of the trials' records.
         counted: bool (N,), the images of train-fullsup that the choice is made on.
+        added: options of the dataset that tuning adds, which the user did not give.
     """
 
     request: Request
@@ -137,6 +144,7 @@ class Study:
     name: str
     folder: Path
     counted: npt.NDArray[np.bool_]
+    added: Mapping[str, str]
 
     @property
     def ledger(self) -> Path:
@@ -195,7 +203,12 @@ class Study:
         write_trial(record, hits, self.folder)
         forget_session(run_dir)
         say(
-            f"trial {index}: " + (f"failed: {record.error}" if record.score is None else f"{METRIC} {record.score:.2f}")
+            f"trial {index}: "
+            + (
+                f"failed: {record.error}"
+                if record.score is None
+                else f"{record.criterion['metric']} {record.score:.2f}"
+            )
         )
         return record
 
@@ -219,12 +232,17 @@ class Study:
         parts = {part: {**shared[part], **_within(values, shared[part])} for part in ("config", "recipe")}
         return identity_hash({**shared, **parts})
 
-    def _scored(self, index: int, plan: Plan, origin: Provenance, done: Trained) -> tuple[TrialRecord, BoxHits]:
+    def _scored(self, index: int, plan: Plan, origin: Provenance, done: Trained) -> tuple[TrialRecord, Hits]:
         """Return the record of a trial that was scored, and its hits."""
         scores = done.splits[CHOSEN_ON].scores.select(self.counted)
         metrics = score(scores, None).metrics
         record = self._record(index, plan, origin)
-        found = {"score": metrics[METRIC], "error": None, "metrics": metrics, "training_s": done.fitted.seconds}
+        found = {
+            "score": metrics[record.criterion["metric"]],
+            "error": None,
+            "metrics": metrics,
+            "training_s": done.fitted.seconds,
+        }
         return replace(record, **found, history=done.fitted.history), scores.hits  # type: ignore[arg-type]
 
     def _record(self, index: int, plan: Plan, origin: Provenance, error: str | None = None) -> TrialRecord:
@@ -250,7 +268,8 @@ def open_study(request: Request) -> Study:
     """Resolve what the trials share; to be called, as everything in tuning, inside a seal.
 
     The choice is made by MaxBoxAccV2 with the best threshold, on the images of train-fullsup that belong to the
-    dataset's headline slice: the number that ranks the tables, on the split that may be looked at.
+    dataset's headline slice, and by PxAP where there are masks: the number that ranks the tables, on the split that may
+    be looked at.
 
     Args:
         request: what the user asked for; neither seed nor a hyperparameter that is drawn.
@@ -258,7 +277,11 @@ def open_study(request: Request) -> Study:
     Raises:
         UserError: the request cannot be carried out, or sets what is drawn.
     """
+    own = dataset_entry(request.dataset).tuning_options
+    added = _without(own, set(request.data_options))
+    request = replace(request, data_options={**request.data_options, **added})
     plan = make_plan(request, SEEN)
+    refuse_partial(plan.dataset, SEEN, allowed=request.allow_partial)
     request = resolved(request, plan)
     ranges = {**searched(plan.recipe), **searched(plan.config)}
     for name in (*request.settings, *request.recipe):
@@ -275,7 +298,7 @@ def open_study(request: Request) -> Study:
     }
     name = f"{plan.method.name}-{plan.recipe.backbone}-{identity_hash(shared)}"
     folder = record_path(plan.identity, request.results).parent.with_name("tuning") / name
-    return Study(request=request, plan=plan, name=name, folder=folder, counted=counted)
+    return Study(request=request, plan=plan, name=name, folder=folder, counted=counted, added=added)
 
 
 def searched(config: Any) -> dict[str, Search]:  # noqa: ANN401
@@ -286,23 +309,28 @@ def searched(config: Any) -> dict[str, Search]:  # noqa: ANN401
 
 def criterion(plan: Plan) -> dict[str, str]:
     """Return what the choice is made by, for records."""
-    return {"metric": METRIC, "split": CHOSEN_ON, "slice": plan.dataset.headline}
+    metric = BOXES if plan.division.annotations(CHOSEN_ON).masks is None else MASKS
+    return {"metric": metric, "split": CHOSEN_ON, "slice": plan.dataset.headline if metric == BOXES else ""}
 
 
 def plain_request(request: Request) -> dict[str, Any]:
-    """Return what of a trial's request decides the numbers, the seed aside, as plain values for ``run --config``."""
+    """Return what of a trial's request decides the numbers, as plain values for ``run --config``.
+
+    Without the seed, and without the part of the images that tuning trains on: a reported run trains on all.
+    """
     names = ("method", "dataset", "backbone", "preset", "weights", "precision")
-    mappings = ("data_options", "settings")
+    of_tuning = set(dataset_entry(request.dataset).tuning_options)
     return {
         **{name: getattr(request, name) for name in names},
-        **{name: dict(getattr(request, name)) for name in mappings},
+        "data_options": _without(request.data_options, of_tuning),
+        "settings": dict(request.settings),
         "recipe": _without(request.recipe, {"seed"}),
     }
 
 
 def _counted(annotations: Annotations, plan: Plan) -> npt.NDArray[np.bool_]:
     """Return which images of train-fullsup the choice is made on, bool (N,)."""
-    part = plan.dataset.headline
+    part = criterion(plan)["slice"]
     if not part:
         return np.ones(len(annotations), dtype=bool)
     counted = slice_masks(annotations, plan.recipe.image_size)[part]

@@ -4,12 +4,15 @@ The one place where boxes are turned into something to train on. What is trained
 fixed part is held out, and frozen thresholds are chosen on that part alone (docs/decisions/0006).
 """
 
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from wsolbench.data.masks import read_masks
 from wsolbench.data.splits import Annotations, Dataset, ImageSplit, Ints, SplitName
 from wsolbench.errors import UserError
 from wsolbench.scoring import scaled_boxes
@@ -68,6 +71,26 @@ class Division:
         }
 
 
+def refuse_partial(dataset: Dataset, splits: Sequence[SplitName], *, allowed: bool) -> None:
+    """Refuse splits that are not the benchmark's, or warn of them on standard error.
+
+    Args:
+        dataset: the dataset.
+        splits: those to look at.
+        allowed: warn instead.
+
+    Raises:
+        UserError: a split has another number of images than the benchmark's, or shares images with another.
+    """
+    for problem in dataset.problems(splits):
+        if not allowed:
+            raise UserError(
+                f"{problem}; numbers on other images do not compare, so complete the data, or go on with "
+                "--allow-partial"
+            )
+        sys.stderr.write(f"warning: {problem}; the numbers do not compare with published ones\n")
+
+
 def divide(dataset: Dataset, supervision: str) -> Division:
     """Decide what a run trains on and is scored on.
 
@@ -123,19 +146,24 @@ def hold_out(labels: Ints) -> npt.NDArray[np.bool_]:
 
 
 def with_masks(pictures: Bytes, boxes: Annotations) -> Bytes:
-    """Give pictures a fourth channel, the mask of their boxes.
+    """Give pictures a fourth channel, the mask of their boxes or their masks themselves.
 
     Args:
         pictures: uint8 (N, R, R, 3).
-        boxes: where their objects are; scaled to R as the protocol scales boxes, and cut at the border.
+        boxes: where their objects are; boxes are scaled to R as the protocol scales them and cut at the border, masks
+            are resized as it resizes them.
 
     Returns:
-        uint8 (N, R, R, 4), the mask being 255 inside a box and 0 elsewhere.
+        uint8 (N, R, R, 4), the mask being 255 inside an object and 0 elsewhere.
     """
     count, side = pictures.shape[:2]
     assert count == len(boxes)
     drawn = np.zeros((count, side, side, 4), dtype=np.uint8)
     drawn[..., :3] = pictures
+    if boxes.masks is not None:
+        for position in range(count):
+            drawn[position, ..., 3] = 255 * read_masks(boxes.masks, position, (side, side))[0]
+        return drawn
     image = np.repeat(np.arange(count), np.diff(boxes.offsets))
     for index, (x0, y0, x1, y1) in zip(image, np.maximum(scaled_boxes(boxes, side), 0), strict=True):
         drawn[index, y0 : y1 + 1, x0 : x1 + 1, 3] = 255

@@ -6,7 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wsolbench.data.registry import open_dataset
+from wsolbench.data.places import Places
+from wsolbench.data.registry import open_places
 from wsolbench.data.splits import SPLITS
 from wsolbench.engine.checkpoint import load_checkpoint
 from wsolbench.engine.device import resolve_device
@@ -23,14 +24,14 @@ ConfigT = TypeVar("ConfigT")
 
 
 def open_run(
-    run: Record, results: Path, *, data_root: Path | None, device: str = "auto", plugins: Sequence[Path] = ()
+    run: Record, results: Path, *, places: Places, device: str = "auto", plugins: Sequence[Path] = ()
 ) -> tuple[Plan, Method[Any]]:
     """Return the plan that a run was made by, and its trained method.
 
     Args:
         run: the run's record.
         results: the folder whose ``runs/`` holds the checkpoint.
-        data_root: where the images are.
+        places: where the dataset's files are.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         plugins: local method files.
 
@@ -45,7 +46,7 @@ def open_run(
     again = f"train it again with `{run.provenance.command}{folder} --no-resume`"
     if not checkpoint.is_file():
         raise UserError(f"the trained network of run {run.run_id} is not in '{checkpoint}'; {again}")
-    plan = _plan(run, data_root, device, plugins)
+    plan = _plan(run, places, device, plugins)
     method = build_method(plan)
     try:
         state = load_checkpoint(checkpoint)
@@ -60,7 +61,7 @@ def open_run(
     return plan, method
 
 
-def _plan(run: Record, data_root: Path | None, device: str, plugins: Sequence[Path]) -> Plan:
+def _plan(run: Record, places: Places, device: str, plugins: Sequence[Path]) -> Plan:
     """Return the plan that a run was made by; weights come from its checkpoint."""
     identity = run.identity
     if "plugin" in identity and identity["method"] not in find_methods(plugins):
@@ -73,7 +74,7 @@ def _plan(run: Record, data_root: Path | None, device: str, plugins: Sequence[Pa
             f"run {run.run_id} used another file for the method '{kind.name}'; pass the one it used with --plugin"
         )
     options = {name: str(value) for name, value in identity["dataset_options"].items()}
-    dataset = open_dataset(identity["dataset"], data_root, options)
+    dataset = open_places(identity["dataset"], places, options)
     refuse_other_data(run, {split: dataset.fingerprint(split) for split in SPLITS})
     return Plan(
         method=kind,

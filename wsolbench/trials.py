@@ -16,11 +16,12 @@ from numpy.lib.npyio import NpzFile
 
 from wsolbench.errors import RunError, UserError
 from wsolbench.files import atomic_write
-from wsolbench.protocols import BoxHits, SplitScores, score
+from wsolbench.protocols import Hits, SplitScores, score
 from wsolbench.protocols.selection import select
 from wsolbench.record_schema import Provenance, Tuned, identity_hash, short
 from wsolbench.records import write_hits
 from wsolbench.request import Request
+from wsolbench.stored_hits import hits_from_arrays
 
 TRIAL_SCHEMA = 1
 """Version of the format of a trial's record and of a choice."""
@@ -166,7 +167,7 @@ def trial_path(folder: Path, index: int) -> Path:
     return folder / f"{index}.json"
 
 
-def write_trial(record: TrialRecord, hits: BoxHits | None, folder: Path) -> Path:
+def write_trial(record: TrialRecord, hits: Hits | None, folder: Path) -> Path:
     """Write a trial: the hits first, because the record is what says that a trial is done.
 
     Args:
@@ -197,14 +198,14 @@ def read_trial(path: Path) -> TrialRecord:
     return record
 
 
-def _read_hits(path: Path, record: TrialRecord) -> BoxHits | None:
+def _read_hits(path: Path, record: TrialRecord) -> Hits | None:
     """Read the hits of a trial, None for one that failed."""
     if record.score is None:
         return None
     try:
         # Opened here: numpy leaves a damaged archive open. Not numpy.load, which takes what is no archive for a pickle.
         with path.open("rb") as file, NpzFile(file) as arrays:
-            hits = BoxHits.from_arrays(dict(arrays))
+            hits = hits_from_arrays(dict(arrays))
     except Exception as error:  # a damaged archive raises nearly anything
         raise UserError(
             f"'{path}' has no usable hits of trial {record.index} ({error}); move it and '{record.index}.json' away "

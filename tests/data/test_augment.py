@@ -42,6 +42,20 @@ def test_it_equals_the_loop():
     assert all(torch.equal(*pair) for pair in zip(before, (images, draws.top, draws.left, draws.flip), strict=True))
 
 
+@pytest.mark.parametrize(("channels", "crop"), [(3, 8), (4, 8), (3, 11)])
+def test_it_equals_slices_to_the_last_bit(channels, crop):
+    images = torch.cat([pictures(7, 11), pictures(7, 11, seed=1)[..., : channels - 3]], dim=3)
+    draws = draw_augmentation(7, 11, crop, generator(2))
+    mean = torch.tensor(MEAN + (0.0,) * (channels - 3))
+    std = torch.tensor(STD + (1.0,) * (channels - 3))
+    result = augment(images, draws, crop)
+    for index, image in enumerate(images):
+        top, left = int(draws.top[index]), int(draws.left[index])
+        cut = image[top : top + crop, left : left + crop]
+        cut = cut.flip(1) if draws.flip[index] else cut
+        assert torch.equal(result[index], ((cut.to(torch.float32) / 255 - mean) / std).permute(2, 0, 1))
+
+
 def test_crop_and_flip_by_hand():
     images = torch.arange(9, dtype=torch.uint8).view(1, 3, 3, 1).expand(1, 3, 3, 3)
     kept = {}

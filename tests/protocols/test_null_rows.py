@@ -15,6 +15,7 @@ from wsolbench.protocols import (
     iou,
     level_hits_batch,
     level_ious,
+    mask_ceiling_map,
     prepare,
     scale_boxes,
     score,
@@ -87,3 +88,11 @@ def test_ceiling_is_high_on_the_published_boxes():
 def test_ceiling_needs_a_box():
     with pytest.raises(ValueError, match="no ground-truth box"):
         ceiling_map(np.zeros((0, 4), dtype=int), (8, 8), (2, 2))
+
+
+def test_ceiling_of_masks_is_that_of_a_box_drawn():
+    drawn = np.zeros((12, 18), dtype=bool)
+    drawn[2:9, 3:10] = True
+    expected = ceiling_map(np.array([[3, 2, 9, 8]]), (12, 18), (4, 5))
+    assert np.array_equal(mask_ceiling_map(drawn, (4, 5)), expected)
+    assert mask_ceiling_map(np.ones((4, 4), dtype=bool), (2, 2)).tolist() == [[1, 1], [1, 0]]

@@ -5,11 +5,16 @@ import pytest
 
 from wsolbench.protocols import (
     THRESHOLDS,
+    BoxHits,
     PixelAccumulator,
     PixelCounts,
+    PixelHits,
+    SplitScores,
     average_precision,
     pixel_counts,
+    pixel_hits,
     resize_nearest,
+    score,
 )
 from wsolbench.protocols.pixels import BINS, EDGES
 
@@ -141,6 +146,40 @@ def test_a_split_without_an_object_pixel_is_refused():
 def test_malformed_input(maps, objects, message):
     with pytest.raises(ValueError, match=message):
         pixel_counts(maps, objects)
+
+
+def test_pixels_of_each_image_add_up_and_are_stored():
+    maps, objects, ignored = random_split("smooth", 3)
+    hits = pixel_hits(maps, objects, ignored)
+    whole = pixel_counts(maps, objects, ignored)
+    assert len(hits) == 7
+    assert hits.counts.positive.tolist() == whole.positive.tolist()
+    assert hits.counts.negative.tolist() == whole.negative.tolist()
+    for image in range(7):
+        alone = pixel_counts(maps[[image]], objects[[image]], ignored[[image]])
+        assert hits.select(np.array([image])).counts.positive.tolist() == alone.positive.tolist()
+        assert hits.select(np.arange(7) == image).counts.negative.tolist() == alone.negative.tolist()
+    again = PixelHits.from_arrays(hits.arrays())
+    assert again.pixels.dtype == np.uint32
+    assert np.array_equal(again.pixels, hits.pixels)
+    with pytest.raises(ValueError, match=r"pixels are float64 \(7, 2, 1001\); expected uint32 \(N, 2, 1001\)"):
+        PixelHits(pixels=hits.pixels.astype(np.float64))
+    with pytest.raises(ValueError, match="expected uint32"):
+        PixelHits(pixels=hits.pixels[:, :, 1:])
+    with pytest.raises(ValueError, match="stored pixels lack their array"):
+        PixelHits.from_arrays({})
+
+
+def test_scores_of_masks_have_no_boxes():
+    maps, objects, ignored = random_split("smooth", 3)
+    test = SplitScores(hits=pixel_hits(maps, objects, ignored))
+    found = score(test, None)
+    assert found.metrics == {"pxap": 100 * average_precision(test.hits.counts)}
+    assert found.images == 7
+    boxes = SplitScores(hits=BoxHits(packed=np.zeros((2, 3, 32), np.uint8), maxima=np.zeros(2, np.uint8)))
+    assert score(test, boxes).metrics == found.metrics  # nothing is frozen
+    with pytest.raises(ValueError, match="these are scores of masks; expected those of boxes"):
+        score(boxes, test)
 
 
 def test_malformed_counts_and_masks():

@@ -14,6 +14,13 @@ Backbone = Annotated[
     str | None, typer.Option(help="A backbone; see `wsolbench list backbones`. The preset's, or resnet50.")
 ]
 DataRoot = Annotated[Path | None, typer.Option(help="Folder or archive of the images.")]
+Metadata = Annotated[
+    Path | None, typer.Option(help="Folder of split files in the published format: train/ val/ test/.")
+]
+MasksRoot = Annotated[Path | None, typer.Option(help="Folder that the names of the masks are relative to.")]
+AllowPartial = Annotated[
+    bool, typer.Option("--allow-partial", help="Go on where the splits are not the benchmark's: fewer images, say.")
+]
 DataOption = Annotated[
     list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the dataset, such as classes=20.")
 ]
@@ -27,7 +34,14 @@ Precision = Annotated[str, typer.Option(help="Training arithmetic: auto, bf16 or
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Deterministic = Annotated[bool, typer.Option("--deterministic", help="Refuse nondeterministic kernels.")]
 Results = Annotated[Path, typer.Option(help="Folder of the records and runs.")]
-Cache = Annotated[Path | None, typer.Option(help="Folder of the decoded images; ~/.cache/wsolbench.")]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR|none",
+        help="Folder of the decoded images; ~/.cache/wsolbench. A split that would take more than half of what is "
+        "free there is decoded anew each time it is needed; with none, every split is.",
+    ),
+]
 Plugin = Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A Python file with a method of your own.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Plain progress lines.")]
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from wsolbench.cli.common import DataOption, Quiet, Results, key_values
+from wsolbench.cli.common import DataOption, Metadata, Quiet, Results, key_values
 
 
 def compare(
@@ -20,6 +20,7 @@ def compare(
     data_option: DataOption = None,
     results: Results = Path("results"),
     data_root: Annotated[Path | None, typer.Option(help="Folder or archive of the images, for --slice.")] = None,
+    metadata: Metadata = None,
     resamples: Annotated[int, typer.Option(help="Number of resamples of the images.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = 0,
     quiet: Quiet = False,
@@ -28,6 +29,7 @@ def compare(
     from wsolbench.comparison import compare as find
     from wsolbench.comparison_runs import Question
     from wsolbench.comparison_words import describe
+    from wsolbench.data.places import Places
 
     question = Question(
         runs=runs,
@@ -36,7 +38,7 @@ def compare(
         part=part,
         data_options=key_values("--data-option", data_option or []),
         results=results,
-        data_root=data_root,
+        places=Places(data_root=data_root, metadata=metadata),
         resamples=resamples,
         seed=seed,
         quiet=quiet,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wsolbench.cli.common import DataOption, DataRoot, Quiet, key_values
+from wsolbench.cli.common import DataOption, DataRoot, MasksRoot, Metadata, Quiet, key_values
 from wsolbench.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def evaluate(
     predictions: Annotated[
         Path | None, typer.Option(help="Predicted labels for Top-k: lines id,label[,label...], best first.")
     ] = None,
-    metadata: Annotated[Path | None, typer.Option(help="Published split files: train/ val/ test/.")] = None,
-    masks_root: Annotated[Path | None, typer.Option(help="Folder of the masks that the split files name.")] = None,
+    metadata: Metadata = None,
+    masks_root: MasksRoot = None,
     data_root: DataRoot = None,
     data_option: DataOption = None,
     image_size: Annotated[int | None, typer.Option(help="Side of the evaluation size, pixels.")] = None,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from wsolbench.cli.common import Cache, DataRoot, Device, Quiet, Results
+from wsolbench.cli.common import Cache, DataRoot, Device, MasksRoot, Metadata, Quiet, Results
 
 
 def extract(
@@ -13,6 +13,8 @@ def extract(
     run: Annotated[str, typer.Argument(help="The first characters of a run id, or a record's path.")],
     point: Annotated[str | None, typer.Option(help="A point of the network; the last one.")] = None,
     data_root: DataRoot = None,
+    metadata: Metadata = None,
+    masks_root: MasksRoot = None,
     results: Results = Path("results"),
     device: Device = "auto",
     cache: Cache = None,
@@ -22,6 +24,7 @@ def extract(
     quiet: Quiet = False,
 ) -> None:
     """Score the maps that an extractor makes of a trained run, as a row of their own."""
+    from wsolbench.data.places import Places
     from wsolbench.extraction import Extraction
     from wsolbench.extraction import extract as run_extraction
     from wsolbench.leaderboard import explain
@@ -31,10 +34,9 @@ def extract(
         extractor=extractor,
         run=run,
         point=point,
-        data_root=data_root,
+        places=Places(data_root=data_root, metadata=metadata, masks_root=masks_root, cache=cache),
         results=results,
         device=device,
-        cache=cache,
         plugins=plugin or [],
         quiet=quiet,
     )

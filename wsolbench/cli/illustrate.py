@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from wsolbench.cli.common import DataRoot, Results
+from wsolbench.cli.common import DataRoot, MasksRoot, Metadata, Results
 from wsolbench.errors import UserError
 
 FORMATS = (".png", ".pdf", ".svg")
@@ -17,12 +17,15 @@ def illustrate(
     images: Annotated[int, typer.Option(min=1, help="Number of images, one a class.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the step that is shown.")] = 0,
     data_root: DataRoot = None,
+    metadata: Metadata = None,
+    masks_root: MasksRoot = None,
     results: Results = Path("results"),
     plugin: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="The Python file of the run's method.")
     ] = None,
 ) -> None:
     """Draw hidden cells, pasted boxes, attentions, masks or guidance of one training step, with the trained network."""
+    from wsolbench.data.places import Places
     from wsolbench.files import refuse_unwritable
     from wsolbench.records import find_record
     from wsolbench.report.illustrate import draw_views
@@ -33,5 +36,6 @@ def illustrate(
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"--out {path}: expected a file name that ends in {', '.join(FORMATS)}")
     refuse_unwritable("--out", path.parent)
-    plan, method = open_run(record, results, data_root=data_root, device="cpu", plugins=plugin or [])
+    places = Places(data_root=data_root, metadata=metadata, masks_root=masks_root)
+    plan, method = open_run(record, results, places=places, device="cpu", plugins=plugin or [])
     typer.echo(f"picture: {draw_views(method, plan.division, plan.recipe.image_size, path, images, seed)}")

@@ -11,6 +11,7 @@ import typer
 from wsolbench.cli import (
     check_method,
     compare,
+    data,
     demo,
     evaluate,
     explain,
@@ -44,6 +45,7 @@ app.command("explain")(explain.explain)
 app.command("extract")(extract.extract)
 app.command("illustrate")(illustrate.illustrate)
 app.command("list")(listing.list_names)
+app.add_typer(data.app, name="data")
 app.command("new-method")(new_method.new_method)
 app.command("check-method")(check_method.check_method)
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from wsolbench.cli.common import DataRoot, Results
+from wsolbench.cli.common import DataRoot, MasksRoot, Metadata, Results
 
 
 def rescore(
@@ -15,8 +15,11 @@ def rescore(
     every: Annotated[bool, typer.Option("--all", help="Every record below --results.")] = False,
     results: Results = Path("results"),
     data_root: DataRoot = None,
+    metadata: Metadata = None,
+    masks_root: MasksRoot = None,
 ) -> None:
     """Score finished runs under the present protocol and write their records anew; trains nothing."""
+    from wsolbench.data.places import Places
     from wsolbench.errors import RunError, UserError
     from wsolbench.leaderboard_model import system_name
     from wsolbench.records import record_files
@@ -25,11 +28,12 @@ def rescore(
 
     if every == bool(runs):
         raise UserError("which records? give run ids or paths, or --all for every record below --results")
+    places = Places(data_root=data_root, metadata=metadata, masks_root=masks_root)
     chosen = [str(path) for path in record_files(results)] if every else runs or []
     failed = 0
     for run in chosen:
         try:
-            rescored = score_again(run, results, data_root)
+            rescored = score_again(run, results, places)
         except (UserError, RunError) as error:
             if len(chosen) == 1:
                 raise

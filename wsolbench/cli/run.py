@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from wsolbench.cli.common import (
+    AllowPartial,
     Backbone,
     Cache,
     DataOption,
@@ -14,6 +15,8 @@ from wsolbench.cli.common import (
     Device,
     Epochs,
     ImageSize,
+    MasksRoot,
+    Metadata,
     Normalization,
     Plugin,
     Precision,
@@ -36,6 +39,9 @@ def run(
         typer.Option(metavar="FILE", help="choice.json of `wsolbench tune`: what it chose. Other options go on top."),
     ] = None,
     data_root: DataRoot = None,
+    metadata: Metadata = None,
+    masks_root: MasksRoot = None,
+    allow_partial: AllowPartial = False,
     data_option: DataOption = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, data order, augmentation and draws.")] = 0,
     epochs: Epochs = None,
@@ -77,6 +83,9 @@ def run(
         backbone=backbone,
         preset=preset,
         data_root=data_root,
+        metadata=metadata,
+        masks_root=masks_root,
+        allow_partial=allow_partial,
         data_options=key_values("--data-option", data_option or []),
         settings=key_values("--set", setting or []),
         recipe={name: value for name, value in recipe.items() if value is not None},

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from wsolbench.cli.common import (
+    AllowPartial,
     Backbone,
     Cache,
     DataOption,
@@ -14,6 +15,8 @@ from wsolbench.cli.common import (
     Device,
     Epochs,
     ImageSize,
+    MasksRoot,
+    Metadata,
     Normalization,
     Plugin,
     Precision,
@@ -44,6 +47,9 @@ def tune(
         str | None, typer.Option(help="A row of a paper's table, for what is not drawn; see `wsolbench list presets`.")
     ] = None,
     data_root: DataRoot = None,
+    metadata: Metadata = None,
+    masks_root: MasksRoot = None,
+    allow_partial: AllowPartial = False,
     data_option: DataOption = None,
     epochs: Epochs = None,
     setting: Annotated[
@@ -78,6 +84,9 @@ def tune(
         backbone=backbone,
         preset=preset,
         data_root=data_root,
+        metadata=metadata,
+        masks_root=masks_root,
+        allow_partial=allow_partial,
         data_options=key_values("--data-option", data_option or []),
         settings=key_values("--set", setting or []),
         recipe={name: value for name, value in recipe.items() if value is not None},

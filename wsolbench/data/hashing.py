@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 Plain = str | int | Sequence["Plain"]
 
@@ -18,3 +18,19 @@ def plain_hash(value: Plain) -> str:
     True
     """
     return hashlib.sha256(json.dumps(value, separators=(",", ":")).encode()).hexdigest()
+
+
+def smallest_hashes(ids: Iterable[str], count: int) -> tuple[str, ...]:
+    """Choose the ids whose SHA-256 is smallest: fixed for ever, and independent of which other ids there are.
+
+    Args:
+        ids: image ids, of one class say.
+        count: how many to choose.
+
+    Returns:
+        The chosen ids, sorted.
+
+    >>> smallest_hashes(["a", "b", "c"], 2)
+    ('b', 'c')
+    """
+    return tuple(sorted(sorted(ids, key=lambda each: hashlib.sha256(each.encode()).digest())[:count]))

@@ -1,5 +1,6 @@
 """Reading object masks at the evaluation size."""
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -29,17 +30,23 @@ def read_masks(masks: Masks, index: int, size: tuple[int, int]) -> tuple[Bools, 
     """
     objects, ignored = (np.zeros(size, dtype=bool) for _ in range(2))
     for name in masks.objects[index]:
-        objects |= resize_nearest(read_mask(masks.root / name), size)
+        objects |= resize_nearest(_read(masks, name), size)
     if (ignore := masks.ignored[index]) is not None:
-        ignored = resize_nearest(read_mask(masks.root / ignore), size)
+        ignored = resize_nearest(_read(masks, ignore), size)
     return objects, ignored
 
 
-def read_mask(path: Path) -> Bools:
+def _read(masks: Masks, name: str) -> Bools:
+    path = masks.root / name
+    return read_mask(path, None if masks.read is None else BytesIO(masks.read(name)))
+
+
+def read_mask(path: Path, content: BytesIO | None = None) -> Bools:
     """Read a mask: foreground is where the grey value, as a fraction of white, exceeds 0.5.
 
     Args:
         path: an image with at most 8 bits a channel.
+        content: the image's bytes, where the path is none of a file, such as one in an archive.
 
     Returns:
         bool (h, w).
@@ -48,7 +55,7 @@ def read_mask(path: Path) -> Bools:
         UserError: the file is missing, damaged, or has more than 8 bits a channel.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(content or path) as image:
             mode = image.mode
             grey = np.asarray(image.convert("L"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # PIL raises all of them

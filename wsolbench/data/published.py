@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from wsolbench.data.sources import is_unsafe
 from wsolbench.data.splits import Annotations, Ints, Masks, SplitName, refuse_sealed
 from wsolbench.errors import SealedError, UserError
 
@@ -33,8 +34,14 @@ EXPECTED_COUNTS: Mapping[str, Mapping[SplitName, int]] = {
 Lines = list[tuple[int, str]]
 """Lines of a text file, each with its number from 1."""
 
-_FOLDERS: Mapping[SplitName, str] = {"train-fullsup": "val", "test": "test"}
+PUBLISHED_AT = "https://github.com/clovaai/wsolevaluation"
+"""Where the split files are, in the folder ``metadata``, and the scripts that fetch the photographs, in ``dataset``."""
+
+FOLDERS: Mapping[SplitName, str] = {"train-weaksup": "train", "train-fullsup": "val", "test": "test"}
 _FORMAT = "the published format is a folder with train/, val/ and test/, each with image_ids.txt and its companions"
+
+
+_MASK = re.compile(r"(.+),\s*([^,]+\.png)\s*,\s*([^,]+\.png)?", re.IGNORECASE)
 
 
 class _Rows(NamedTuple):
@@ -65,7 +72,7 @@ def read_annotations(metadata: Path, split: SplitName, masks_root: Path | None =
     if split == "train-weaksup":
         raise SealedError("boxes of train-weaksup do not exist under the protocol")
     refuse_sealed(split)  # before a file is opened
-    folder = metadata / _FOLDERS[split]
+    folder = metadata / FOLDERS[split]
     index = _read_ids(folder / "image_ids.txt")
     path = folder / "localization.txt"
     text = _read_lines(path)
@@ -88,6 +95,44 @@ def read_annotations(metadata: Path, split: SplitName, masks_root: Path | None =
         offsets=np.concatenate(([0], np.cumsum(np.bincount(boxes.images, minlength=len(index))))),
         masks=masks,
     )
+
+
+def has_split(metadata: Path | None, split: SplitName) -> bool:
+    """Tell whether a folder of published files lists the images of a split."""
+    return metadata is not None and (metadata / FOLDERS[split] / "image_ids.txt").is_file()
+
+
+def first_mask(metadata: Path, split: SplitName) -> str | None:
+    """Return the first mask that a split lists; None for a split with boxes.
+
+    Raises:
+        SealedError: for ``test`` while it is sealed.
+        UserError: the list is missing or no text.
+    """
+    refuse_sealed(split)
+    text = _read_lines(metadata / FOLDERS[split] / "localization.txt")
+    match = _MASK.fullmatch(text[0][1]) if text else None
+    return None if match is None else match[2]
+
+
+def read_labels(metadata: Path, split: SplitName) -> tuple[tuple[str, ...], Ints]:
+    """Read the images and class labels of a split, and nothing else of it.
+
+    Args:
+        metadata: folder with ``train/ val/ test/``.
+        split: any; ``train-weaksup`` is the folder ``train``.
+
+    Returns:
+        N ids in the order of ``image_ids.txt``; their labels, int64 (N,).
+
+    Raises:
+        SealedError: for ``test`` while it is sealed.
+        UserError: as :func:`read_annotations`.
+    """
+    refuse_sealed(split)
+    folder = metadata / FOLDERS[split]
+    index = _read_ids(folder / "image_ids.txt")
+    return tuple(index), _read_one_each(folder / "class_labels.txt", index, ("label",), minimum=0)[:, 0]
 
 
 def check_counts(dataset: str, annotations: Annotations) -> str | None:
@@ -167,6 +212,8 @@ def _read_ids(path: Path) -> dict[str, int]:
     for number, line in _read_lines(path):
         if line in index:
             raise UserError(f"{path}, line {number}: id '{line}' occurs twice; remove one of the lines")
+        if is_unsafe(line):
+            raise UserError(f"{path}, line {number}: id '{line}' leaves the folder of images; expected a path in it")
         index[line] = len(index)
     if not index:
         raise UserError(f"{path} lists no image; expected one id a line")
@@ -231,15 +278,16 @@ def _read_boxes(path: Path, text: Lines, index: Mapping[str, int], *, required: 
 
 def _read_masks(path: Path, text: Lines, index: Mapping[str, int], root: Path) -> Masks:
     """Read one or more masks an image, in the order of the file, and at most one ignore mask."""
-    pattern = re.compile(r"(.+),\s*([^,]+\.png)\s*,\s*([^,]+\.png)?", re.IGNORECASE)
     objects: list[list[str]] = [[] for _ in index]
     ignored: list[str | None] = [None] * len(index)
     for number, line in text:
-        match = pattern.fullmatch(line)
+        match = _MASK.fullmatch(line)
         if match is None:
             raise UserError(f"{path}, line {number}: expected 'id,mask.png,ignore.png', found '{line[:120]}'")
         image_id = match[1].rstrip()
         image = _known(path, number, image_id, index)
+        if outside := [name for name in (match[2], match[3]) if name and is_unsafe(name)]:
+            raise UserError(f"{path}, line {number}: '{outside[0]}' leaves the folder of masks; expected a path in it")
         objects[image].append(match[2])
         if match[3] and ignored[image] not in (None, match[3]):
             raise UserError(f"{path}, line {number}: '{image_id}' has a second ignore mask; expected one an image")

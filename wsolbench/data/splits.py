@@ -5,7 +5,7 @@ Training receives an :class:`ImageSplit`, which has no way to reach a box. Scori
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -98,11 +98,13 @@ class Masks:
         root: folder that the names are relative to.
         objects: each image's object masks, at least one.
         ignored: each image's ignore mask; None where it has none.
+        read: returns a file's bytes, from an archive say; None: they are files in the folder.
     """
 
     root: Path
     objects: tuple[tuple[str, ...], ...]
     ignored: tuple[str | None, ...]
+    read: Callable[[str], bytes] | None = None
 
     def __post_init__(self) -> None:
         assert len(self.objects) == len(self.ignored)
@@ -118,8 +120,8 @@ class Masks:
     def select(self, indices: Iterable[int]) -> "Masks":
         """Return the masks of some images, in the order of the indices."""
         chosen = list(indices)
-        return Masks(
-            root=self.root,
+        return replace(
+            self,
             objects=tuple(self.objects[index] for index in chosen),
             ignored=tuple(self.ignored[index] for index in chosen),
         )
@@ -204,6 +206,13 @@ class Dataset(ABC):
     def images(self, split: SplitName) -> ImageSplit:
         """Return the pictures and labels of a split."""
 
+    def expected_images(self, split: SplitName) -> ImageSplit:
+        """Return the pictures and labels of a split, also where files are missing: reading one of those raises.
+
+        For looking at a dataset, never for training on it: what :meth:`images` refuses has no content key.
+        """
+        return self.images(split)
+
     @abstractmethod
     def _annotations(self, split: SplitName) -> Annotations:
         """Return the boxes of ``train-fullsup`` or ``test``."""
@@ -220,15 +229,27 @@ class Dataset(ABC):
             raise SealedError("boxes of train-weaksup do not exist under the protocol")
         return self._annotations(split)
 
+    def problems(self, splits: Sequence[SplitName]) -> list[str]:
+        """Return what keeps numbers on these splits from being compared with published ones, a sentence each.
+
+        A benchmark counts its images and looks for ids that splits share; other datasets have nothing to compare with.
+        """
+        return []
+
     def fingerprint(self, split: SplitName) -> str:
         """Return the hash of a split's ids, labels and (not for train-weaksup) annotations, 16 hex digits."""
         if split != "train-weaksup":
             return annotation_fingerprint(self.annotations(split))
-        images = self.images(split)
+        ids, labels = self._members(split)
         digest = _Digest()
-        digest.texts(images.ids)
-        digest.ints(images.labels)
+        digest.texts(ids)
+        digest.ints(labels)
         return digest.hex()
+
+    def _members(self, split: SplitName) -> tuple[tuple[str, ...], Ints]:
+        """Return the ids and labels of a split."""
+        images = self.images(split)
+        return images.ids, images.labels
 
 
 def annotation_fingerprint(annotations: Annotations) -> str:

@@ -10,23 +10,19 @@ Splits: ``train-fullsup`` is 10 training images a class drawn by a hash of their
 ``train-weaksup`` the rest, ``test`` the archive's val. Its own ``test`` folder has no labels and is not read.
 """
 
-import hashlib
-import os
 import re
-import zipfile
-import zlib
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from wsolbench.data.hashing import plain_hash
+from wsolbench.data.hashing import plain_hash, smallest_hashes
+from wsolbench.data.pictures import decode
 from wsolbench.data.published import numbered_lines
+from wsolbench.data.sources import Source, open_source
 from wsolbench.data.splits import Annotations, Dataset, ImageSplit, Ints, SplitName
 from wsolbench.errors import UserError
 
@@ -80,19 +76,8 @@ def open_tiny_imagenet(data_root: Path | None, *, classes: int | None = None, im
 
 
 def draw_fullsup(ids: Iterable[str], count: int = FULLSUP_PER_CLASS) -> tuple[str, ...]:
-    """Choose the ids whose SHA-256 is smallest: fixed for ever, and independent of which other ids there are.
-
-    Args:
-        ids: image ids of one class.
-        count: how many to choose.
-
-    Returns:
-        The chosen ids, sorted.
-
-    >>> draw_fullsup(["a", "b", "c"], count=2)
-    ('b', 'c')
-    """
-    return tuple(sorted(sorted(ids, key=lambda each: hashlib.sha256(each.encode()).digest())[:count]))
+    """Choose the images of a class that are ``train-fullsup``: those whose id has the smallest hash, sorted."""
+    return smallest_hashes(ids, count)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,7 +90,7 @@ class TinyImageNet(Dataset):
         train: ids of the two training splits, class by class.
     """
 
-    source: "Source"
+    source: Source
     wnids: tuple[str, ...]
     train: Mapping[SplitName, tuple[tuple[str, ...], ...]]
 
@@ -144,115 +129,15 @@ class TinyImageNet(Dataset):
         return boxes
 
 
-class Source(ABC):
-    """Files named by their posix path below ``tiny-imagenet-200``; readable from any thread or process."""
-
-    @abstractmethod
-    def list(self, folder: str) -> list[str]:
-        """Return the names in a folder, sorted; empty if there is no such folder."""
-
-    @abstractmethod
-    def stamp(self, name: str) -> tuple[str | int, ...]:
-        """Return values that change when the file's content does."""
-
-    @abstractmethod
-    def read(self, name: str) -> bytes:
-        """Return a file's bytes; raises UserError if it is missing or damaged."""
-
-    @abstractmethod
-    def label(self, name: str) -> str:
-        """Return how to call a file in an error."""
-
-
-class _FolderSource(Source):
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def list(self, folder: str) -> list[str]:
-        try:
-            return sorted(os.listdir(self._folder / folder))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except OSError as error:
-            raise _unreadable(self.label(folder), str(error.strerror)) from None
-
-    def stamp(self, name: str) -> tuple[str | int, ...]:
-        try:
-            status = (self._folder / name).stat()
-        except OSError as error:
-            raise _unreadable(self.label(name), str(error.strerror)) from None
-        return (name, status.st_size, status.st_mtime_ns)
-
-    def read(self, name: str) -> bytes:
-        try:
-            return (self._folder / name).read_bytes()
-        except OSError as error:
-            raise _unreadable(self.label(name), str(error.strerror)) from None
-
-    def label(self, name: str) -> str:
-        return str(self._folder / name)
-
-
-class _ZipSource(Source):
-    def __init__(self, archive: Path) -> None:
-        self._archive = archive
-        self._open: dict[int, zipfile.ZipFile] = {}
-        self._folders: dict[str, set[str]] = {}
-        for entry in self._zip().namelist():
-            root, _, name = entry.partition("/")
-            if root == _ROOT and not name.endswith("/"):
-                folder, _, file = name.rpartition("/")
-                self._folders.setdefault(folder, set()).add(file)
-
-    def __reduce__(self) -> tuple[type["_ZipSource"], tuple[Path]]:
-        return type(self), (self._archive,)
-
-    def _zip(self) -> zipfile.ZipFile:
-        """Open the archive once a process: threads share a ZipFile's lock, a forked child only its file position."""
-        process = os.getpid()
-        if process not in self._open:
-            try:
-                self._open[process] = zipfile.ZipFile(self._archive)
-            # A damaged directory of the archive shows as one or another, depending on where the damage lies.
-            except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
-                raise _unreadable(str(self._archive), f"not a complete zip archive: {error}") from None
-        return self._open[process]
-
-    def list(self, folder: str) -> list[str]:
-        return sorted(self._folders.get(folder, ()))
-
-    def stamp(self, name: str) -> tuple[str | int, ...]:
-        entry = self._zip().getinfo(f"{_ROOT}/{name}")
-        return (name, entry.file_size, entry.CRC)
-
-    def read(self, name: str) -> bytes:
-        try:
-            return self._zip().read(f"{_ROOT}/{name}")
-        except KeyError:
-            raise _unreadable(self.label(name), "it is not in the archive") from None
-        # RuntimeError: an encrypted or unsupported entry.
-        except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-            raise _unreadable(self.label(name), str(error)) from None
-
-    def label(self, name: str) -> str:
-        return f"{self._archive}: {_ROOT}/{name}"
-
-
-def _unreadable(file: str, reason: str) -> UserError:
-    return UserError(f"cannot read {file} ({reason}); expected the public {_ARCHIVE}, so download or unpack it again")
-
-
 def _open_source(data_root: Path) -> Source:
     if not data_root.exists():
         raise UserError(
             f"--data-root {data_root} does not exist; expected {_ARCHIVE} as downloaded, or the folder {_ROOT}"
         )
-    if data_root.is_dir():
-        inside = data_root / _ROOT
-        source: Source = _FolderSource(inside if inside.is_dir() else data_root)
-    else:
-        source = _ZipSource(data_root)
-    if "wnids.txt" not in source.list(""):
+    source = open_source(data_root, advice=f"expected the public {_ARCHIVE}, so download or unpack it again")
+    if _ROOT in source.children() or not data_root.is_dir():
+        source = source.below(_ROOT)
+    if not source.exists("wnids.txt"):
         raise UserError(
             f"--data-root {data_root} has no {_ROOT}/wnids.txt; expected {_ARCHIVE} as downloaded, or that folder"
         )
@@ -282,7 +167,7 @@ def _read_names(source: Source) -> dict[str, str]:
 
 def _photographs(source: Source, folder: str) -> list[str]:
     """Return the ids of the photographs in a folder, sorted; other files that a desktop may have left are not ours."""
-    names = source.list(folder)
+    names = source.children(folder)
     return [f"{folder}/{name}" for name in names if name.endswith(".JPEG") and not name.startswith(".")]
 
 
@@ -380,17 +265,11 @@ def _box(fields: Sequence[str], place: str) -> Box:
 
 def _read_picture(source: Source, ids: Sequence[str], index: int) -> Image.Image:
     """Decode one photograph to RGB; some are greyscale."""
-    raw = source.read(ids[index])
     label = source.label(ids[index])
-    try:
-        with Image.open(BytesIO(raw)) as picture:
-            size = picture.size
-            rgb = picture.convert("RGB")
-    # What PIL raises for damaged data depends on where the damage lies.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _unreadable(label, f"a truncated or damaged JPEG: {error}") from None
-    if size != (SIDE, SIDE):
+    picture = decode(source.read(ids[index]), label)
+    if picture.size != (SIDE, SIDE):
+        width, height = picture.size
         raise UserError(
-            f"{label} is {size[1]}x{size[0]} pixels (height x width); expected {SIDE}x{SIDE}, as in {_ARCHIVE}"
+            f"{label} is {height}x{width} pixels (height x width); expected {SIDE}x{SIDE}, as in {_ARCHIVE}"
         )
-    return rgb
+    return picture

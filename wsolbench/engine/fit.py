@@ -6,7 +6,7 @@ No host sync inside the step loop except every 50 steps, where the non-finite fl
 import importlib.util
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,22 +129,21 @@ def train_epoch(
     draws = stream(device, recipe.seed, "draws", epoch)
     torch.manual_seed(derive_seed(recipe.seed, "layers", epoch))  # dropout inside a head draws from torch's own stream
     watch = LossWatch(first_step=epoch * steps + 1)
-    for step in range(steps):
-        indices = order[step * batch_size : (step + 1) * batch_size]
-        crops = draw_augmentation(batch_size, images.side, size, augmentation)
-        batch = augment(images.batch(indices), crops, size)
-        train_step(
-            method,
-            optimizer,
-            batch,
-            labels[indices.to(device, non_blocking=True)],
-            method.draw(batch_size, (size, size), draws),
-            precision=recipe.precision,
-            watch=watch,
-        )
-        if (step + 1) % STEPS_BETWEEN_READS == 0 or step + 1 == steps:
-            watch.check()  # sync point
-            bar.advance((step % STEPS_BETWEEN_READS + 1) * batch_size, f"loss {watch.loss():.3f}")
+    with closing(images.batches(order, batch_size)) as batches:
+        for step, (indices, pictures) in enumerate(batches, start=1):
+            crops = draw_augmentation(batch_size, images.side, size, augmentation)
+            train_step(
+                method,
+                optimizer,
+                augment(pictures, crops, size),
+                labels[indices.to(device, non_blocking=True)],
+                method.draw(batch_size, (size, size), draws),
+                precision=recipe.precision,
+                watch=watch,
+            )
+            if step % STEPS_BETWEEN_READS == 0 or step == steps:
+                watch.check()  # sync point
+                bar.advance((step - 1) % STEPS_BETWEEN_READS * batch_size + batch_size, f"loss {watch.loss():.3f}")
     return {**watch.means(), "lr": lr}
 
 
@@ -245,13 +244,13 @@ def recalibrate_batch_norm(network: nn.Module, images: ImageBank, recipe: Recipe
     augmentation = stream(device, recipe.seed, "recalibration")
     # Shuffled full batches, as in training: in a dataset's own order a batch may hold one class only.
     order = torch.randperm(len(images), generator=stream(torch.device("cpu"), recipe.seed, "recalibration order"))
-    with torch.no_grad(), full_precision():
+    order = order[: max(len(images) // recipe.batch_size, 1) * recipe.batch_size]
+    with torch.no_grad(), full_precision(), closing(images.batches(order, recipe.batch_size)) as batches:
         for norm in norms:
             norm.momentum = None  # the cumulative average
-        for step in range(max(len(images) // recipe.batch_size, 1)):
-            indices = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
-            crops = draw_augmentation(len(indices), images.side, recipe.image_size, augmentation)
-            network(augment(images.batch(indices), crops, recipe.image_size)[:, :3])  # a mask is not for the network
+        for _, pictures in batches:
+            crops = draw_augmentation(len(pictures), images.side, recipe.image_size, augmentation)
+            network(augment(pictures, crops, recipe.image_size)[:, :3])  # a mask is not for the network
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 

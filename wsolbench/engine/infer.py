@@ -1,6 +1,7 @@
 """One forward pass over a split: logits, raw maps and 8-bit score maps."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,13 +73,16 @@ def infer(
     parts: list[list[npt.NDArray[Any]]] = []
     was_training = method.training
     method.eval()
-    with torch.inference_mode(), full_precision(), progress(label, len(images), quiet=quiet) as bar:
-        for start in range(0, len(images), batch_size):
-            indices = torch.arange(start, min(start + batch_size, len(images)))
-            batch = normalize(images.batch(indices))
-            prediction = predict(batch, labels[indices].to(device))
+    with (
+        torch.inference_mode(),
+        full_precision(),
+        progress(label, len(images), quiet=quiet) as bar,
+        closing(images.batches(torch.arange(len(images)), batch_size)) as batches,
+    ):
+        for indices, pictures in batches:
+            prediction = predict(normalize(pictures), labels[indices].to(device))
             maps, *marks = score_maps(prediction.maps, (images.side, images.side))
-            on_maps(start, maps.cpu().numpy())
+            on_maps(int(indices[0]), maps.cpu().numpy())
             logits = () if prediction.logits is None else (prediction.logits,)
             parts.append([tensor.cpu().numpy() for tensor in (prediction.maps, *marks, *logits)])
             bar.advance(len(indices))
