@@ -209,10 +209,9 @@ def test_what_is_missing_is_said_with_its_origin(net, metadata, tmp_path):
     ):
         alone.annotations("test")
     (root / "val" / "ILSVRC2012_val_00000003.JPEG").unlink()
-    with pytest.raises(
-        UserError, match=r"1 of 6 photographs of test are missing in .*val, first val/ILSVRC2012_val_00000003"
-    ):
+    with pytest.raises(UserError, match=r"1 of 6 photographs of test are missing, first .*val/ILSVRC2012_val_00000003"):
         open_ilsvrc(places).images("test")
+    assert len(open_ilsvrc(places).expected_images("test")) == 6  # `data check` reads the five others
     (root / "val2" / "1" / "1.jpeg").unlink()
     with pytest.raises(UserError, match=r"1 of 6 photographs of train-fullsup are missing, first .*val2/1/1\.jpeg"):
         open_ilsvrc(places).images("train-fullsup")

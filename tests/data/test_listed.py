@@ -1,9 +1,13 @@
 """What the field's datasets share: order, places of photographs, sizes, warnings."""
 
+import errno
+import os
+
 import numpy as np
 import pytest
 from field_examples import SIZE, pack, picture, write
 
+from wsolbench.data import listed as listed_module
 from wsolbench.data.listed import Listed, in_order, listed, locate, sizes_of
 from wsolbench.data.places import Containers, Places
 from wsolbench.data.sources import open_source
@@ -56,6 +60,22 @@ def test_sizes_are_those_of_the_files(tmp_path, monkeypatch):
     again = locate([(open_source(tmp_path / "p"), "")], ["a.jpg", "b.jpg"], "photographs", "")
     with pytest.raises(UserError, match=r"cannot read .*b\.jpg"):
         sizes_of(again, tmp_path / "c")
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
+def test_sizes_are_found_where_the_cache_is_read_only(tmp_path, monkeypatch, capsys, code):
+    write(tmp_path / "p", {"a.jpg": picture(1)})
+    (tmp_path / "c").mkdir()
+    found = locate([(open_source(tmp_path / "p"), "")], ["a.jpg"], "photographs", "")
+
+    def refuse(path, data):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(listed_module, "atomic_write", refuse)
+    assert sizes_of(found, tmp_path / "c").tolist() == [list(SIZE)]
+    assert "cannot be written" in capsys.readouterr().err
+    with pytest.raises(UserError, match="cannot use the cache .*nowhere"):  # what is not there is no shared cache
+        sizes_of(found, tmp_path / "nowhere")
 
 
 def test_containers_are_opened_when_they_are_looked_into(tmp_path):

@@ -5,9 +5,11 @@ whatever lists them, so that two descriptions of the same images are the same sp
 """
 
 import io
+import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from errno import EACCES, EPERM, EROFS
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -229,10 +231,16 @@ def sizes_of(located: Located, cache: Path | None, quiet: bool = False) -> Ints:
 
 
 def keep(path: Path, data: bytes) -> None:
-    """Write what can be found out again into the cache, or say in one sentence why it cannot be written."""
+    """Write what can be found out again into the cache, or say in one sentence why it cannot be written.
+
+    A cache that is shared and read-only is no error: its decoded images are of use without this.
+    """
     try:
         atomic_write(path, data)
     except OSError as error:
+        if error.errno in (EACCES, EPERM, EROFS) and path.parent.is_dir():
+            sys.stderr.write(f"{path.name} is not kept: the cache {path.parent} cannot be written ({error.strerror})\n")
+            return
         raise UserError(
             f"cannot use the cache {path.parent} ({error.strerror}); expected a folder that can be written, so free "
             "some space or choose another one with --cache"
