@@ -58,8 +58,9 @@ def measure(benchmark, photographs):
 
     def run(path, rounds=5):
         benchmark.group = photographs.group
-        benchmark.pedantic(path, rounds=rounds, warmup_rounds=1)
+        made = benchmark.pedantic(path, rounds=rounds, warmup_rounds=1)
         benchmark.stats.name += f": {PICTURES / benchmark.stats.stats.median:,.0f} images/s"
+        return made
 
     return run
 
@@ -70,7 +71,7 @@ def consume(bank):
     taken = sum(len(images) for _, images in bank.batches(order, BATCH))
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
-    assert taken == PICTURES
+    return taken
 
 
 def array(photographs):
@@ -80,12 +81,12 @@ def array(photographs):
 @pytest.mark.parametrize("threads", sorted({0, 1, 2, usable_cores()}))
 def test_bench_streaming(measure, photographs, threads):
     stream = Stream(photographs.read, PICTURES, photographs.side, threads)
-    measure(lambda: np.asarray(stream))
+    assert measure(lambda: np.asarray(stream)).shape == stream.shape
 
 
 def test_bench_streamed_batches(measure, photographs):
     bank = ImageBank(Stream(photographs.read, PICTURES, photographs.side, usable_cores()), torch.device("cpu"))
-    measure(lambda: consume(bank))
+    assert measure(lambda: consume(bank)) == PICTURES
 
 
 def test_bench_building_the_cache(measure, photographs, tmp_path):
@@ -96,22 +97,22 @@ def test_bench_building_the_cache(measure, photographs, tmp_path):
         ids = tuple(map(str, range(PICTURES)))
         key = str(next(keys))
         split = ImageSplit(name="test", ids=ids, labels=labels, content_key=key, read=photographs.read)
-        cached_images(split, photographs.side, tmp_path, quiet=True)
+        return cached_images(split, photographs.side, tmp_path, quiet=True)
 
-    measure(build)
+    assert np.array_equal(measure(build), array(photographs))
 
 
 def test_bench_gathering_from_the_cache(measure, photographs, tmp_path, monkeypatch):
     monkeypatch.setattr("wsolbench.data.bank._fits", lambda size, device: False)
     np.save(tmp_path / "pictures.npy", array(photographs))
     bank = ImageBank(np.load(tmp_path / "pictures.npy", mmap_mode="r"), DEVICE)
-    measure(lambda: consume(bank), rounds=20)
+    assert measure(lambda: consume(bank), rounds=20) == PICTURES
 
 
 @pytest.mark.skipif(DEVICE.type != "cuda", reason="this machine has no CUDA device")
 def test_bench_gathering_on_the_device(measure, photographs):
     bank = ImageBank(array(photographs), DEVICE, quiet=True)
-    measure(lambda: consume(bank), rounds=20)
+    assert measure(lambda: consume(bank), rounds=20) == PICTURES
 
 
 def test_bench_augmenting(measure, photographs):
