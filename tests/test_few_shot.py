@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from wsolbench.experiment import make_plan, run
-from wsolbench.leaderboard import explain, mark, to_markdown
-from wsolbench.leaderboard_model import build
+from wsolbench.leaderboard.explain import explain
+from wsolbench.leaderboard.model import build
+from wsolbench.leaderboard.pages import to_markdown
+from wsolbench.leaderboard.sections import mark
 from wsolbench.protocols import BoxHits, SplitScores, score
 from wsolbench.records import load_records, read_record
 from wsolbench.scoring import scaled_boxes

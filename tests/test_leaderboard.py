@@ -11,19 +11,11 @@ import pytest
 from record_examples import FINGERPRINTS, make_empty_slice, make_null, make_provenance, make_record, make_slice
 
 from wsolbench.errors import UserError
-from wsolbench.leaderboard import (
-    build,
-    caption,
-    columns,
-    detectable,
-    explain,
-    mark,
-    title,
-    to_csv,
-    to_frame,
-    to_markdown,
-    write_tables,
-)
+from wsolbench.leaderboard.explain import explain
+from wsolbench.leaderboard.model import build
+from wsolbench.leaderboard.pages import to_markdown, write_tables
+from wsolbench.leaderboard.sections import caption, columns, detectable, mark, title
+from wsolbench.leaderboard.tidy import to_csv, to_frame
 from wsolbench.record_schema import Tuned
 from wsolbench.records import load_records, write_record
 
@@ -320,7 +312,7 @@ def test_csv_says_why_a_slice_has_no_number():
     assert line["reason"] == "no test image is in this slice"
 
 
-def test_written_tables_are_one_pair_for_each_dataset_and_repeatable(tmp_path):
+def test_written_tables_are_one_set_for_each_dataset_and_repeatable(tmp_path):
     for dataset in ("parts", "parts/context"):
         for record in small_board():
             changed = make_record(fields={**vars(record), "identity": {**record.identity, "dataset": dataset}})
@@ -328,7 +320,8 @@ def test_written_tables_are_one_pair_for_each_dataset_and_repeatable(tmp_path):
     (tmp_path / "parts" / "records" / "torn.json").write_text("{")
     paths = write_tables(tmp_path)
     folders = (tmp_path / "parts", tmp_path / "parts" / "context")
-    assert sorted(paths) == sorted(folder / f"leaderboard.{kind}" for folder in folders for kind in ("csv", "md"))
+    kinds = ("csv", "html", "md", "tex")
+    assert sorted(paths) == sorted(folder / f"leaderboard.{kind}" for folder in folders for kind in kinds)
     first = [path.read_bytes() for path in paths]
     assert write_tables(tmp_path) == paths
     assert [path.read_bytes() for path in paths] == first
@@ -389,7 +382,7 @@ def test_explain_where_little_is_known():
 
 
 def test_no_heavy_import():
-    code = "import sys, wsolbench.leaderboard; print(sorted({'torch', 'pandas'} & set(sys.modules)))"
+    code = "import sys, wsolbench.leaderboard.pages; print(sorted({'torch', 'pandas'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 

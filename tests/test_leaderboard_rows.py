@@ -5,7 +5,10 @@ import io
 
 from record_examples import make_null, make_record
 
-from wsolbench.leaderboard import build, caption, mark, to_csv, to_markdown
+from wsolbench.leaderboard.model import build
+from wsolbench.leaderboard.pages import to_markdown
+from wsolbench.leaderboard.sections import caption, mark
+from wsolbench.leaderboard.tidy import to_csv
 
 V2 = ("", "max_box_acc_v2")
 EXTRACTED = {"extractor": {"name": "gradcam", "point": "layer4.1"}}

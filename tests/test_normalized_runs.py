@@ -8,8 +8,9 @@ import pytest
 from wsolbench.data.registry import open_dataset
 from wsolbench.engine.infer import Inference
 from wsolbench.experiment import make_plan, run
-from wsolbench.leaderboard import explain, title
-from wsolbench.leaderboard_model import build
+from wsolbench.leaderboard.explain import explain
+from wsolbench.leaderboard.model import build
+from wsolbench.leaderboard.sections import title
 from wsolbench.null_rows import write_null_rows
 from wsolbench.outcome import score_outputs
 from wsolbench.protocols import PERCENTILES, Normalization, SplitScores, score

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from wsolbench.leaderboard import write_tables
+from wsolbench.leaderboard.pages import write_tables
 from wsolbench.records import load_records
 
 RESULTS = Path(__file__).parents[1] / "results"

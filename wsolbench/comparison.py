@@ -28,7 +28,7 @@ from wsolbench.comparison_runs import (
 )
 from wsolbench.data.splits import SplitName
 from wsolbench.errors import UserError
-from wsolbench.leaderboard_model import system_name
+from wsolbench.leaderboard.model import system_name
 from wsolbench.progress import progress
 from wsolbench.protocols import (
     SEEDS_FOR_A_CLAIM,
@@ -46,7 +46,7 @@ from wsolbench.protocols import (
 from wsolbench.record_schema import REFERENCE_ROW, Record, canonical
 from wsolbench.recorded_data import recorded_division
 from wsolbench.scoring import slice_masks
-from wsolbench.stored_hits import SCORED, read_scores
+from wsolbench.stored_hits import SCORED, read_scores, read_slice
 
 Scores = Mapping[SplitName, SplitScores]
 
@@ -59,9 +59,11 @@ class Side:
         name: the method's, with whatever tells it from the others that were asked for.
         runs: seed -> the metric on the images and on their resamples; at least one.
         fixed: it is a null row, which has no seed and is the same beside each.
+        run_ids: of the runs.
     """
 
     name: str
+    run_ids: frozenset[str]
     runs: Mapping[int, Replicates]
     fixed: bool
 
@@ -161,18 +163,32 @@ def _scores(records: Sequence[Record], question: Question, known: Found) -> dict
     if not question.part:
         return found
     parts: dict[str, Scores] = {}
+    stored = {record.run_id: _stored_slice(record, question, known, found[record.run_id]) for record in records}
     masks: dict[str, dict[SplitName, npt.NDArray[np.bool_]]] = {}
     for record in records:
         # All have the same data; only what a method trains on decides which images of train-fullsup it is scored on.
         kind = canonical(record.identity.get("supervision", {}))
+        whole = found[record.run_id]
+        if (own := stored[record.run_id]) is not None:
+            parts[record.run_id] = {split: whole[split].select(mask) for split, mask in own.items() if mask.any()}
+            continue
         if kind not in masks:
             division, side = recorded_division(record, question.places), record.identity["recipe"]["image_size"]
             masks[kind] = {split: slice_masks(division.annotations(split), side)[question.part] for split in SCORED}
-        whole = found[record.run_id]
         if any(len(whole[split].hits) != len(mask) for split, mask in masks[kind].items()):
             raise _unusable(record, known, "they are not of the images that the data have")
         parts[record.run_id] = {split: whole[split].select(mask) for split, mask in masks[kind].items() if mask.any()}
     return parts
+
+
+def _stored_slice(
+    record: Record, question: Question, known: Found, whole: Scores
+) -> Mapping[SplitName, npt.NDArray[np.bool_]] | None:
+    """Return which images belong to the slice, as kept beside the hits; records of older versions kept none."""
+    try:
+        return read_slice(known[record.run_id][1], question.part, {split: len(s.hits) for split, s in whole.items()})
+    except ValueError as error:
+        raise _unusable(record, known, str(error)) from None
 
 
 def _hits(record: Record, known: Found) -> Scores:
@@ -237,7 +253,8 @@ def _refuse_stale(record: Record, value: float, question: Question) -> None:
 
 def _side(name: str, records: Sequence[Record], found: Mapping[str, Replicates]) -> Side:
     runs = {seed_of(record): found[record.run_id] for record in records}
-    return Side(name=name, runs=runs, fixed=is_null(records[0]))
+    ids = frozenset(record.run_id for record in records)
+    return Side(name=name, run_ids=ids, runs=runs, fixed=is_null(records[0]))
 
 
 def _family(pairs: Sequence[tuple[Side, Side]], seed: int, one_method: bool) -> list[Verdict]:

@@ -10,7 +10,7 @@ from typing import Any
 from wsolbench.data.places import Places
 from wsolbench.differences import flatten, varying
 from wsolbench.errors import UserError, unknown_name
-from wsolbench.leaderboard_model import NO_BACKBONE, V2, system_name
+from wsolbench.leaderboard.model import NO_BACKBONE, V2, system_name
 from wsolbench.protocols import RESAMPLED
 from wsolbench.record_schema import REFERENCE_ROW, Record, Slice, canonical
 from wsolbench.records import find_record, load_records, record_files

@@ -31,7 +31,7 @@ from wsolbench.engine.fit import Fitted, fit
 from wsolbench.engine.seeding import derive_seed
 from wsolbench.errors import UserError, unknown_name
 from wsolbench.files import refuse_unwritable
-from wsolbench.method import Method, Preset
+from wsolbench.method import Method, Preset, count_parameters
 from wsolbench.network import build_network
 from wsolbench.null_rows import write_null_rows
 from wsolbench.outcome import SCORED, Scored, hit_arrays, keep_outputs, make_record, refuse_damaged, score_splits
@@ -128,7 +128,15 @@ def _run(plan: Plan, request: Request, clock: Clock, run_dir: Path) -> None:
     done = train_and_score(plan, request, clock, run_dir)
     _keep(done.method, plan, run_dir)
     keep_outputs(plan.division, done.splits, run_dir)
-    record = make_record(plan.identity, plan.division, done.splits, done.origin, done.fitted.history, request.tuned)
+    record = make_record(
+        plan.identity,
+        plan.division,
+        done.splits,
+        done.origin,
+        done.fitted.history,
+        tuned=request.tuned,
+        parameters=count_parameters(done.method),
+    )
     write_null_rows(
         plan.dataset,
         plan.recipe.image_size,
@@ -138,7 +146,10 @@ def _run(plan: Plan, request: Request, clock: Clock, run_dir: Path) -> None:
         done.clock.code,
         plan.recipe.normalization,
     )
-    write_hits(record_path(plan.identity, request.results).with_suffix(".npz"), **hit_arrays(done.splits))
+    write_hits(
+        record_path(plan.identity, request.results).with_suffix(".npz"),
+        **hit_arrays(done.splits, plan.division, plan.recipe.image_size),
+    )
     write_record(record, request.results)
     forget_session(run_dir)  # model.pt has the weights, and nothing is left to resume
 

@@ -11,7 +11,7 @@ from wsolbench.engine.device import determinism, device_name, peak_memory_mb, re
 from wsolbench.errors import unknown_name
 from wsolbench.experiment import Plan, scoring_banks
 from wsolbench.files import refuse_unwritable
-from wsolbench.method import Method
+from wsolbench.method import Method, count_parameters
 from wsolbench.null_rows import write_null_rows
 from wsolbench.outcome import hit_arrays, keep_outputs, make_record, refuse_damaged, score_splits
 from wsolbench.posthoc import EXTRACTORS, extractor
@@ -99,10 +99,12 @@ def _extract(plan: Plan, method: Method[Any], asked: Extraction, clock: Clock, p
         train_images_per_s=None,
         peak_memory_mb=peak_memory_mb(plan.device),
     )
-    record = make_record(plan.identity, plan.division, splits, origin, history=[], tuned=tuned)
+    record = make_record(
+        plan.identity, plan.division, splits, origin, [], tuned=tuned, parameters=count_parameters(method)
+    )
     side, normalization = plan.recipe.image_size, plan.recipe.normalization
     write_null_rows(plan.dataset, side, record.map_size, asked.results, asked.command, clock.code, normalization)
-    write_hits(path.with_suffix(".npz"), **hit_arrays(splits))
+    write_hits(path.with_suffix(".npz"), **hit_arrays(splits, plan.division, side))
     write_record(record, asked.results)
 
 

@@ -162,6 +162,11 @@ class Method(nn.Module, ABC, Generic[ConfigT]):
         return {"class map": self.predict(images[:, :3], labels).maps}
 
 
+def count_parameters(method: nn.Module) -> int:
+    """Return how many numbers training can change; buffers, such as BatchNorm's statistics, are none of them."""
+    return sum(parameter.numel() for parameter in method.parameters())
+
+
 def check_fields(method: type[Method[Any]]) -> None:
     """Check that no field of a method's configuration is also a field of the recipe: ``--set`` sets both.
 

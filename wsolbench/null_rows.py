@@ -28,7 +28,14 @@ from wsolbench.protocols import (
 from wsolbench.provenance import Clock, Code, provenance
 from wsolbench.record_schema import REFERENCE_ROW, Record
 from wsolbench.records import read_record, record_path, write_hits, write_record
-from wsolbench.scoring import choose_normalization, in_parts, scaled_boxes, score_raw_maps, score_with_slices
+from wsolbench.scoring import (
+    choose_normalization,
+    in_parts,
+    scaled_boxes,
+    score_raw_maps,
+    score_with_slices,
+    slice_masks,
+)
 from wsolbench.stored_hits import SCORED, score_arrays
 
 Floats = npt.NDArray[np.float64]
@@ -99,7 +106,8 @@ def write_null_rows(
             boxes = {split: dataset.annotations(split) for split in SCORED}
             chosen = null_normalization(name, boxes["train-fullsup"], side, map_size, normalization)
             splits = null_scores(name, boxes, side, map_size, chosen)
-            write_hits(path.with_suffix(".npz"), **score_arrays(splits))
+            slices = {split: slice_masks(boxes[split], side) for split in splits}
+            write_hits(path.with_suffix(".npz"), **score_arrays(splits, slices))
             record = _record(identity, splits, boxes, dataset, map_size, command, clock)
             write_record(replace(record, percentile=chosen.percentile), results)
         paths.append(path)

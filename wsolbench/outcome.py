@@ -25,6 +25,7 @@ from wsolbench.scoring import (
     ranks_where_finite,
     score_raw_maps,
     score_with_slices,
+    slice_masks,
 )
 from wsolbench.stored_hits import SCORED as SCORED
 from wsolbench.stored_hits import score_arrays
@@ -170,7 +171,9 @@ def make_record(
     splits: Scored,
     origin: Provenance,
     history: Sequence[Mapping[str, float | None]],
+    *,
     tuned: Tuned | None,
+    parameters: int | None,
 ) -> Record:
     """Score the protocol's metrics and put the record together."""
     dataset = division.dataset
@@ -195,6 +198,7 @@ def make_record(
         provenance=origin,
         history=history,
         tuned=tuned,
+        parameters=parameters,
     )
 
 
@@ -220,9 +224,10 @@ def keep_outputs(division: Division, splits: Scored, run_dir: Path) -> None:
         write_hits(run_dir / f"{split}.npz", **arrays)
 
 
-def hit_arrays(splits: Scored) -> dict[str, npt.NDArray[Any]]:
-    """Return the hits and label ranks of every scored split as named arrays."""
-    return score_arrays({split: scored.scores for split, scored in splits.items()})
+def hit_arrays(splits: Scored, division: Division, side: int) -> dict[str, npt.NDArray[Any]]:
+    """Return the hits, label ranks and slices of every scored split as named arrays."""
+    slices = {split: slice_masks(division.annotations(split), side) for split in splits}
+    return score_arrays({split: scored.scores for split, scored in splits.items()}, slices)
 
 
 def refuse_damaged(path: Path, advice: str) -> None:

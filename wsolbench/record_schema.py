@@ -132,8 +132,9 @@ class Record:
         history: one mapping per epoch: loss terms and diagnostics; None where a value was not finite.
         percentile: of the maps' normalisation, 0 to 100, chosen on train-fullsup; None for one that has no percentile.
         tuned: who chose the hyperparameters; None: whoever typed the command.
+        parameters: number of numbers that training could change; None where nothing was trained or it is not recorded.
 
-    The last two are there in a file only if they are not None.
+    The last three are there in a file only if they are not None.
     """
 
     identity: Mapping[str, Any]
@@ -150,6 +151,7 @@ class Record:
     history: Sequence[Mapping[str, float | None]]
     percentile: int | None = None
     tuned: Tuned | None = None
+    parameters: int | None = None
 
     @cached_property
     def run_id(self) -> str:
@@ -224,7 +226,7 @@ def canonical(value: Any) -> str:  # noqa: ANN401
     >>> canonical({"lr": 1.0, "b": (True, 0.5)})
     '{"b":[true,0.5],"lr":1}'
     """
-    return json.dumps(_plain(value, "identity"), sort_keys=True, separators=(",", ":"))
+    return _ENCODER.encode(_plain(value, "identity"))
 
 
 def identity_hash(identity: Mapping[str, Any]) -> str:
@@ -236,18 +238,22 @@ def identity_hash(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical(identity).encode()).hexdigest()[:16]
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+_AS_IT_IS = frozenset((str, int, bool, type(None)))
+
+
 def _plain(value: Any, where: str) -> Any:  # noqa: ANN401
-    """Copy a value of JSON's types, whole floats as integers."""
-    if value is None or isinstance(value, (str, int)):  # bool is an int, and json writes it as true or false
-        return value
+    """Copy a value of JSON's types, whole floats as integers; a call for each leaf would outlast all the rest."""
+    if type(value) is dict or isinstance(value, Mapping):
+        if not {*map(type, value)} <= {str}:
+            raise ValueError(f"{where} has a key that is not a string, which JSON cannot hold")
+        return {key: item if type(item) in _AS_IT_IS else _plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [item if type(item) in _AS_IT_IS else _plain(item, f"{where}[]") for item in value]
     if isinstance(value, float) and math.isfinite(value):
         return int(value) if value.is_integer() else float(value)
-    if isinstance(value, Mapping):
-        if not all(isinstance(key, str) for key in value):
-            raise ValueError(f"{where} has a key that is not a string, which JSON cannot hold")
-        return {key: _plain(item, f"{where}.{key}") for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item, f"{where}[]") for item in value]
+    if value is None or isinstance(value, (str, int)):  # bool is an int, and json writes it as true or false
+        return value
     raise ValueError(f"{where} is {value!r}, expected a plain, finite JSON value")
 
 
@@ -351,5 +357,6 @@ _RECORD: Mapping[str, Check] = {
     "history": _history,
     "percentile": number(0, 100, "a percentile, 0 to 100", optional=True),
     "tuned": _tuned,
+    "parameters": lambda value, where: None if value is None else _COUNT(value, where),
 }
-_ABSENT: Mapping[str, None] = dict.fromkeys(("percentile", "tuned"))  # fields that a file need not have
+_ABSENT: Mapping[str, None] = dict.fromkeys(("percentile", "tuned", "parameters"))  # fields that a file need not have

@@ -83,7 +83,7 @@ def record_files(results: Path) -> list[Path]:
     if not results.is_dir():
         raise UserError(f"'{results}' is no folder; expected results written by `wsolbench run`")
     own = results.glob("*.json") if results.resolve().name == "records" else ()
-    return sorted({*own, *results.rglob("records/*.json")})
+    return sorted({*own, *results.rglob("records/*.json")}, key=str)  # comparing paths part by part takes longer
 
 
 def load_records(results: Path) -> tuple[list[Record], list[str]]:
@@ -99,20 +99,23 @@ def load_records(results: Path) -> tuple[list[Record], list[str]]:
     Raises:
         UserError: the folder does not exist; nothing else, whatever the files hold.
     """
-    found: dict[str, tuple[str, Record]] = {}
+    found: dict[str, tuple[Path, Record]] = {}
     warnings: list[str] = []
+
+    def name(path: Path) -> str:
+        return path.relative_to(results).as_posix()
+
     with _collector_paused():
         for path in record_files(results):
-            name = path.relative_to(results).as_posix()
             try:
                 record = read_record(path)
             except ValueError as error:
-                warnings.append(f"{name} was skipped: {error}")
+                warnings.append(f"{name(path)} was skipped: {error}")
                 continue
             if record.run_id in found:
-                warnings.append(f"{name} was skipped: it repeats {found[record.run_id][0]}")
+                warnings.append(f"{name(path)} was skipped: it repeats {name(found[record.run_id][0])}")
             else:
-                found[record.run_id] = (name, record)
+                found[record.run_id] = (path, record)
     if not found and not warnings:
         warnings.append(f"there is no record below '{results}'; `wsolbench run` writes them to DATASET/records")
     return [record for _, record in found.values()], warnings

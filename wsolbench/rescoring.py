@@ -23,9 +23,10 @@ from wsolbench.provenance import Clock
 from wsolbench.record_schema import Provenance, Record
 from wsolbench.recorded_data import recorded_division
 from wsolbench.records import find_record, record_path, write_hits, write_record
-from wsolbench.scoring import score_with_slices
+from wsolbench.scoring import score_with_slices, slice_masks
 from wsolbench.stored_hits import SCORED, read_arrays, score_arrays
 from wsolbench.supervision import Division
+from wsolbench.trained import recorded_parameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +77,21 @@ def rescore(run: str, results: Path, places: Places) -> Rescored:
     else:
         outputs = {split: _kept_outputs(before, division, split, results) for split in SCORED}
         splits = score_outputs(outputs, division, side, normalization)
-        after = make_record(identity, division, splits, origin, before.history, before.tuned)
+        after = make_record(
+            identity,
+            division,
+            splits,
+            origin,
+            before.history,
+            tuned=before.tuned,
+            parameters=before.parameters or recorded_parameters(before, len(division.dataset.class_names)),
+        )
         scores = {split: scored.scores for split, scored in splits.items()}
         if after.run_id != before.run_id:  # under another version of the protocol it is another run
             keep_outputs(division, splits, results / "runs" / after.run_id)
+    slices = {split: slice_masks(division.annotations(split), side) for split in scores}
     path = record_path(identity, results)
-    write_hits(path.with_suffix(".npz"), **score_arrays(scores))
+    write_hits(path.with_suffix(".npz"), **score_arrays(scores, slices))
     write_record(after, results)
     return Rescored(before=before, after=after, path=path)
 

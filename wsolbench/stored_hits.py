@@ -19,13 +19,29 @@ SCORED: tuple[SplitName, ...] = ("train-fullsup", "test")
 """The splits that every record has hits of."""
 
 
-def score_arrays(splits: Mapping[SplitName, SplitScores]) -> dict[str, npt.NDArray[Any]]:
-    """Return the hits and label ranks of every split as named arrays: ``test/packed``, ``test/ranks``, ..."""
+SLICE = "slice:"
+"""What the names of arrays begin with that say which images belong to a slice."""
+
+Masks = Mapping[str, npt.NDArray[np.bool_]]
+"""Slice -> which images belong to it, bool (N,)."""
+
+
+def score_arrays(
+    splits: Mapping[SplitName, SplitScores], slices: Mapping[SplitName, Masks] | None = None
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the hits and label ranks of every split as named arrays: ``test/packed``, ``test/ranks``, ...
+
+    Args:
+        splits: what was scored.
+        slices: of each split, kept beside the hits so that slices can be compared without the data.
+    """
     arrays: dict[str, npt.NDArray[Any]] = {}
     for split, scores in splits.items():
         arrays |= {f"{split}/{name}": array for name, array in scores.hits.arrays().items()}
         if scores.ranks is not None:
             arrays[f"{split}/ranks"] = scores.ranks
+        for name, mask in (slices or {}).get(split, {}).items():
+            arrays[f"{split}/{SLICE}{name}"] = np.packbits(mask)
     return arrays
 
 
@@ -50,12 +66,35 @@ def read_scores(path: Path) -> dict[SplitName, SplitScores]:
     found: dict[SplitName, SplitScores] = {}
     for split in SCORED:
         own = {name.removeprefix(f"{split}/"): array for name, array in arrays.items() if name.startswith(f"{split}/")}
+        own = {name: array for name, array in own.items() if not name.startswith(SLICE)}
         ranks = own.pop("ranks", None)
         # The number of classes is not stored; the ranks prove at least so many. Whether that is enough for a Top-k was
         # decided when the split was scored, and stands in the record.
         classes = None if ranks is None else int(ranks.max(initial=0)) + 1
         found[split] = SplitScores(hits=hits_from_arrays(own), ranks=ranks, num_classes=classes)
     return found
+
+
+def read_slice(path: Path, name: str, sizes: Mapping[SplitName, int]) -> dict[SplitName, npt.NDArray[np.bool_]] | None:
+    """Read which images of every scored split belong to a slice.
+
+    Args:
+        path: of the ``.npz``.
+        name: of the slice.
+        sizes: number of images of each split.
+
+    Returns:
+        bool (N,) of each split; None where the file does not hold the slice.
+
+    Raises:
+        ValueError: the file is not there or damaged; a clause that says how.
+    """
+    arrays = read_arrays(path)
+    if any(f"{split}/{SLICE}{name}" not in arrays for split in sizes):
+        return None
+    return {
+        split: np.unpackbits(arrays[f"{split}/{SLICE}{name}"], count=size).astype(bool) for split, size in sizes.items()
+    }
 
 
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:

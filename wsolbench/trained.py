@@ -6,6 +6,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
+from wsolbench.backbones.registry import build_backbone
 from wsolbench.data.places import Places
 from wsolbench.data.registry import open_places
 from wsolbench.data.splits import SPLITS
@@ -13,7 +16,8 @@ from wsolbench.engine.checkpoint import load_checkpoint
 from wsolbench.engine.device import resolve_device
 from wsolbench.errors import UserError
 from wsolbench.experiment import Plan, build_method
-from wsolbench.method import Method
+from wsolbench.method import Method, count_parameters
+from wsolbench.network import build_network
 from wsolbench.plugins import find_methods, load_method, method_entry
 from wsolbench.recipe import Recipe
 from wsolbench.record_schema import Record
@@ -59,6 +63,22 @@ def open_run(
             f"the network in '{checkpoint}' is not the one that {plan.method.name} builds in this version; {again}"
         ) from error
     return plan, method
+
+
+def recorded_parameters(run: Record, num_classes: int) -> int | None:
+    """Return how many parameters the network of a run has, without making it; None for a method from a file.
+
+    Args:
+        run: its record.
+        num_classes: of its dataset.
+    """
+    identity = run.identity
+    if "plugin" in identity or identity["method"] not in find_methods():
+        return None
+    kind, recipe = load_method(identity["method"]), _restored(Recipe, identity["recipe"], run)
+    with torch.device("meta"):
+        network = build_network(build_backbone(recipe.backbone, recipe.feature_map), num_classes)
+        return count_parameters(kind(network, _restored(kind.Config, identity["config"], run)))
 
 
 def _plan(run: Record, places: Places, device: str, plugins: Sequence[Path]) -> Plan:

@@ -137,7 +137,7 @@ def test_leaderboard_writes_beside_the_records(cli, finished, tmp_path):
         (folder / path.name).write_bytes(path.read_bytes())
     (folder / "torn.json").write_text("{")
     done = cli("leaderboard", "copy", "--write")
-    assert done.out.splitlines() == [f"wrote copy/parts/leaderboard.{end}" for end in ("md", "csv")]
+    assert done.out.splitlines() == [f"wrote copy/parts/leaderboard.{end}" for end in ("md", "tex", "html", "csv")]
     written = (folder.parent / "leaderboard.md").read_text()
     assert "torn.json was skipped" in written
     assert "torn.json was skipped" in cli("leaderboard", "copy").out

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from wsolbench.leaderboard_model import build
+from wsolbench.leaderboard.model import build
 from wsolbench.records import load_records, read_record, record_files, write_record
 
 

@@ -24,8 +24,8 @@ def demo(
     """Train and compare methods on generated images (about three minutes on two cores)."""
     from wsolbench.data.registry import open_dataset
     from wsolbench.experiment import run
-    from wsolbench.leaderboard import to_markdown
-    from wsolbench.leaderboard_model import build
+    from wsolbench.leaderboard.model import build
+    from wsolbench.leaderboard.pages import to_markdown
     from wsolbench.plugins import method_entry
     from wsolbench.records import load_records, read_record
     from wsolbench.report.qualitative import draw_comparison

@@ -13,7 +13,7 @@ def explain(
     results: Results = Path("results"),
 ) -> None:
     """Print config, seed, commit, data, metrics with their thresholds, and the command to re-run."""
-    from wsolbench.leaderboard import explain as describe
+    from wsolbench.leaderboard.explain import explain as describe
     from wsolbench.records import find_record
 
     typer.echo(describe(find_record(results, run)))

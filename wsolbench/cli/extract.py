@@ -27,7 +27,7 @@ def extract(
     from wsolbench.data.places import Places
     from wsolbench.extraction import Extraction
     from wsolbench.extraction import extract as run_extraction
-    from wsolbench.leaderboard import explain
+    from wsolbench.leaderboard.explain import explain
     from wsolbench.records import read_record
 
     asked = Extraction(

@@ -21,7 +21,7 @@ def rescore(
     """Score finished runs under the present protocol and write their records anew; trains nothing."""
     from wsolbench.data.places import Places
     from wsolbench.errors import RunError, UserError
-    from wsolbench.leaderboard_model import system_name
+    from wsolbench.leaderboard.model import system_name
     from wsolbench.records import record_files
     from wsolbench.rescoring import changes
     from wsolbench.rescoring import rescore as score_again

@@ -65,7 +65,7 @@ def run(
 ) -> None:
     """Train a method on a dataset, score it under the protocol and write a record."""
     from wsolbench.experiment import run as run_experiment
-    from wsolbench.leaderboard import explain
+    from wsolbench.leaderboard.explain import explain
     from wsolbench.records import read_record
     from wsolbench.request import Request
 

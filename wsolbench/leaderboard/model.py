@@ -8,7 +8,7 @@ seeds.
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,12 +114,7 @@ class Row:
         """Return mean and sample standard deviation over the seeds that have the metric, None if none has it."""
         part, name = key
         sources = [_metrics(record, part) for record in self.records]
-        values = [metrics[name] for metrics in sources if name in metrics]
-        n = len(values)
-        if not n:
-            return None
-        mean = math.fsum(values) / n  # fsum: exact, so the order of the seeds does not matter
-        return Score(mean=mean, std=_sample_std(values, mean), n=n)
+        return mean_score([metrics[name] for metrics in sources if name in metrics])
 
     def by_seed(self, key: Key) -> dict[int, float]:
         """Return seed -> the metric in percent, of the seeds that have it."""
@@ -185,10 +180,11 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Leaderboard:
-    """All tables, and one sentence for each file that could not be used."""
+    """All tables, one sentence for each file that could not be used, and the records, sorted by run id."""
 
     tables: tuple[Table, ...]
     warnings: tuple[str, ...]
+    records: tuple[Record, ...]
 
 
 # --- from records to rows ---------------------------------------------------------------------------------------------
@@ -206,7 +202,8 @@ def build(records: Iterable[Record], warnings: Sequence[str] = ()) -> Leaderboar
     """
     groups: defaultdict[str, list[Record]] = defaultdict(list)
     nulls: list[Record] = []
-    for record in sorted(records, key=lambda record: record.run_id):
+    everything = tuple(sorted(records, key=lambda record: record.run_id))
+    for record in everything:
         if not record.trainable and record.identity["backbone"] == NO_BACKBONE:
             nulls.append(record)
         else:
@@ -229,14 +226,25 @@ def build(records: Iterable[Record], warnings: Sequence[str] = ()) -> Leaderboar
         )
         for key, section in _sections(first).items()
     ]
-    return Leaderboard(tables=tuple(tables), warnings=tuple(warnings))
+    return Leaderboard(tables=tuple(tables), warnings=tuple(warnings), records=everything)
+
+
+def shared_of_all(identity: Mapping[str, Any], own: Collection[str] = ("seed",)) -> dict[str, Any]:
+    """Return what of an identity all rows of a table share.
+
+    Args:
+        identity: of a record, or of a run that failed.
+        own: fields of the recipe that are a row's own.
+    """
+    shared = {key: value for key, value in identity.items() if key not in _OF_ROW}
+    shared["recipe"] = {key: value for key, value in identity["recipe"].items() if key not in own}
+    return shared
 
 
 def _shared(record: Record) -> dict[str, Any]:
-    """Return what all rows of a table share: the identity without what is a row's own, and how it was tuned or not."""
-    own = {"seed"} if record.tuned is None else {"seed", *record.tuned.drawn}
-    shared = {key: value for key, value in record.identity.items() if key not in _OF_ROW}
-    shared["recipe"] = {key: value for key, value in record.identity["recipe"].items() if key not in own}
+    """Return what all rows of a table share, and how they were tuned or not."""
+    own = ("seed",) if record.tuned is None else ("seed", *record.tuned.drawn)
+    shared = shared_of_all(record.identity, own)
     if record.tuned is None:
         return {**shared, "map_size": list(record.map_size)}
     return {**shared, "trials": record.tuned.trials}
@@ -268,17 +276,25 @@ def _distinct(nulls: Iterable[Record]) -> list[Record]:
     return list(kept.values())
 
 
-def _rows(records: Iterable[Record], headline: Key) -> tuple[Row, ...]:
+def rows_with_recipes(records: Iterable[Record]) -> tuple[Row, ...]:
+    """Make one row per (method, config, extractor, recipe) of records that need not share a recipe."""
+    return _rows(records, ("", V2), with_recipe=True)
+
+
+def _rows(records: Iterable[Record], headline: Key, with_recipe: bool = False) -> tuple[Row, ...]:
     """Make one row per (method, config, extractor), by falling headline value; rows without it last, by label."""
     groups: defaultdict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
         own = {name: record.identity[name] for name in _OF_ROW if name in record.identity}
         if record.tuned is not None:
             own["tuned"] = {"study": record.tuned.study, "trial": record.tuned.trial}
+        if with_recipe:
+            own["recipe"] = shared_of_all(record.identity)["recipe"]
         groups[system_name(record), canonical(own)].append(record)
     fields: defaultdict[str, dict[str, Mapping[str, str]]] = defaultdict(dict)
     for (system, own_text), members in groups.items():
-        fields[system][own_text] = _fields(members[0])
+        recipe = shared_of_all(members[0].identity)["recipe"] if with_recipe else {}
+        fields[system][own_text] = {**flatten(recipe), **_fields(members[0])}
     differ = {system: varying(group) for system, group in fields.items()}
     rows = [
         Row(
@@ -325,10 +341,14 @@ def _reason(record: Record, part: str, name: str) -> str:
     return scored.absent.get(name, "not recorded") if scored else "not recorded"
 
 
-def _sample_std(values: Sequence[float], mean: float) -> float | None:
-    if len(values) < 2:
+def mean_score(values: Sequence[float]) -> Score | None:
+    """Return mean and sample standard deviation, None without a value."""
+    n = len(values)
+    if not n:
         return None
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+    mean = math.fsum(values) / n  # fsum: exact, so the order of the seeds does not matter
+    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1)) if n > 1 else None
+    return Score(mean=mean, std=spread, n=n)
 
 
 def _label(system: str, fields: Mapping[str, str]) -> str:

@@ -1,0 +1,128 @@
+"""The leaderboard put together: layouts by name, renderers by format, and the generated files."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from wsolbench.errors import UserError, unknown_name
+from wsolbench.failures import load_failures
+from wsolbench.files import atomic_write
+from wsolbench.leaderboard import html, latex, markdown
+from wsolbench.leaderboard.ablations import ABLATIONS, ablation_layout, pair_layout
+from wsolbench.leaderboard.grid import Grid, Page
+from wsolbench.leaderboard.model import V2, Leaderboard, build
+from wsolbench.leaderboard.sections import LAYOUTS as SECTION_LAYOUTS
+from wsolbench.leaderboard.sections import Beside, Standing, unplaced_failures
+from wsolbench.leaderboard.tidy import grids_to_csv, to_csv
+from wsolbench.leaderboard.wide import wide_layout
+from wsolbench.records import load_records, record_files
+
+HEADER = "<!-- generated from records by `wsolbench leaderboard --write`; do not edit -->\n"
+
+Standings = Callable[[Leaderboard, Path], Mapping[str, Standing]]
+Layout = Callable[[Leaderboard, Beside], list[Grid]]
+
+
+def _of_sections(names: Sequence[str]) -> Layout:
+    """Return the layout that shows every table in several ways, one after the other."""
+
+    def lay_out(board: Leaderboard, beside: Beside) -> list[Grid]:
+        return [grid for table in board.tables for name in names for grid in SECTION_LAYOUTS[name](table, beside)]
+
+    return lay_out
+
+
+LAYOUTS: Mapping[str, Layout] = {
+    **{name: _of_sections([name]) for name in SECTION_LAYOUTS},
+    "all": _of_sections(list(SECTION_LAYOUTS)),
+    **{name: ablation_layout(name) for name in ABLATIONS},
+    "table4": wide_layout("table4", "MaxBoxAccV2", V2, mean=True),
+    "table5": pair_layout,
+    "table6": wide_layout("table6", "Top-1 Loc at t = 0.2", "top1_loc_at_0.2", mean=False),
+    "table7": wide_layout("table7", "Top-1 Cls", "top1_cls", mean=True),
+}
+"""Every layout: of one dataset and backbone (main, criteria, cost, all), and those of the InCA paper."""
+
+RENDERERS: Mapping[str, Callable[[Page], str]] = {
+    "markdown": markdown.render,
+    "latex": latex.render,
+    "html": html.render,
+    "csv": grids_to_csv,
+}
+
+
+def make_page(board: Leaderboard, layout: str = "main", beside: Beside | None = None) -> Page:
+    """Lay the leaderboard out.
+
+    Raises:
+        UserError: no such layout.
+    """
+    check_choices("markdown", layout)
+    beside = beside or Beside()
+    return Page(
+        grids=tuple(LAYOUTS[layout](board, beside)),
+        warnings=(*board.warnings, *unplaced_failures(board, beside.failures)),
+    )
+
+
+def render(board: Leaderboard, format: str, layout: str = "main", beside: Beside | None = None) -> str:
+    """Write the leaderboard in a format: markdown, latex, html, or csv.
+
+    CSV of the layout ``main`` holds every metric of every record; of any other layout, its cells.
+
+    Raises:
+        UserError: no such format or layout.
+    """
+    check_choices(format, layout)
+    if format == "csv" and layout == "main":
+        return to_csv(board)
+    return RENDERERS[format](make_page(board, layout, beside))
+
+
+def check_choices(format: str, layout: str) -> None:
+    """Raise UserError for a format or a layout that does not exist."""
+    for kind, name, choices in (("format", format, RENDERERS), ("layout", layout, LAYOUTS)):
+        if name not in choices:
+            raise unknown_name(kind, name, choices)
+
+
+def to_markdown(board: Leaderboard) -> str:
+    """Write the layout ``main`` in markdown."""
+    return render(board, "markdown")
+
+
+def write_tables(results: Path, standings: Standings | None = None) -> list[Path]:
+    """Write ``leaderboard.md``, ``.tex``, ``.html`` and ``.csv`` into the folder of each dataset, from its records.
+
+    The same records give the same bytes. CSV has no header comment: readers would take it for data.
+
+    Args:
+        results: as for :func:`~wsolbench.records.record_files`.
+        standings: how the rows of a leaderboard stand to a baseline; None: no baseline.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UserError: there is no such folder, or no record in it.
+    """
+    folders = sorted({path.parent for path in record_files(results)})
+    if not folders:
+        raise UserError(f"there is no record below '{results}'; `wsolbench run` writes them to DATASET/records")
+    written = []
+    for folder in folders:
+        records, warnings = load_records(folder)
+        failures, skipped = load_failures(folder.with_name("failures"))
+        board = build(records, [*warnings, *skipped])
+        beside = Beside(failures=failures, standings=standings(board, folder) if standings else {})
+        made = partial(render, board, layout="all", beside=beside)
+        texts = {
+            "leaderboard.md": HEADER + "\n" + made("markdown"),
+            "leaderboard.tex": made("latex"),
+            "leaderboard.html": made("html"),
+            "leaderboard.csv": to_csv(board),
+        }
+        for name, text in texts.items():
+            atomic_write(folder.parent / name, text.encode())
+            written.append(folder.parent / name)
+    return written
