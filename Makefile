@@ -37,7 +37,7 @@ bench: $(STAMP)
 	$(BIN)/python -m pytest tests -q -rfE --benchmark-only --benchmark-group-by=group --benchmark-columns=min,median,rounds
 
 leaderboard: $(STAMP)
-	$(BIN)/wsolbench leaderboard results --write
+	$(BIN)/wsolbench leaderboard results --write --baseline cam
 
 clean:
 	rm -rf $(VENV) build *.egg-info
