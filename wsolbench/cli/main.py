@@ -20,6 +20,7 @@ from wsolbench.cli import (
     leaderboard,
     listing,
     new_method,
+    report,
     rescore,
     run,
     tune,
@@ -39,6 +40,7 @@ app.command("run")(run.run)
 app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("leaderboard")(leaderboard.leaderboard)
+app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.command("rescore")(rescore.rescore)
 app.command("explain")(explain.explain)
