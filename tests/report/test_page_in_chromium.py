@@ -33,7 +33,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 def browser():
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     try:
-        from playwright.sync_api import sync_playwright
+        from playwright.sync_api import Error, sync_playwright
     except ImportError:
         path = None
     if path is None:
@@ -41,7 +41,12 @@ def browser():
             pytest.fail("a browser is required, and there is no Chromium or no playwright", pytrace=False)
         pytest.skip(f"no browser: none of {', '.join(NAMES)} is on the path and $CHROMIUM is not set; or no playwright")
     with sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=path, args=FLAGS)
+        try:
+            chromium = driver.chromium.launch(executable_path=path, args=FLAGS)
+        except Error as error:
+            if os.environ.get("WSOLBENCH_CHROMIUM_REQUIRED"):
+                raise
+            pytest.skip(f"{path} does not start: {str(error).splitlines()[0]}")
         yield chromium
         chromium.close()
 
