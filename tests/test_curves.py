@@ -34,7 +34,7 @@ def test_curves_and_marks(drawn):
     marks = [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines if len(line.get_xdata()) == 1]
     keys = [f"max_box_acc_v2_iou{d}{suffix}" for d in (30, 50, 70) for suffix in ("", "_fullsup")]
     np.testing.assert_allclose(marks, [(scores.thresholds[key], scores.metrics[key]) for key in keys])
-    assert axes.get_title() == "a title"
+    assert axes.get_title("left") == "a title"
     assert path.read_bytes().startswith(b"<?xml")
 
 

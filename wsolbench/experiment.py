@@ -4,21 +4,20 @@ Resolve what decides the numbers, name the run by it, train, score, write. Every
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from wsolbench.backbones.registry import backbone_entry, build_backbone
-from wsolbench.backbones.weights import load_weights, weights_identity
+from wsolbench.backbones.registry import backbone_entry
+from wsolbench.backbones.weights import weights_identity
 from wsolbench.config import as_dict, override
 from wsolbench.data.bank import ImageBank
 from wsolbench.data.decoded import decoded_images
 from wsolbench.data.registry import open_places
 from wsolbench.data.splits import SPLITS, Dataset, SplitName
-from wsolbench.engine.checkpoint import save_checkpoint
 from wsolbench.engine.device import (
     determinism,
     device_name,
@@ -30,9 +29,11 @@ from wsolbench.engine.device import (
 from wsolbench.engine.fit import Fitted, fit
 from wsolbench.engine.seeding import derive_seed
 from wsolbench.errors import UserError, unknown_name
+from wsolbench.failures import forget_failure
 from wsolbench.files import refuse_unwritable
+from wsolbench.kept_network import CHECKPOINT, assemble, keep_network
+from wsolbench.locks import hold, run_lock
 from wsolbench.method import Method, Preset, count_parameters
-from wsolbench.network import build_network
 from wsolbench.null_rows import write_null_rows
 from wsolbench.outcome import SCORED, Scored, hit_arrays, keep_outputs, make_record, refuse_damaged, score_splits
 from wsolbench.plugins import load_method, method_entry
@@ -45,17 +46,8 @@ from wsolbench.request import Request, option_name
 from wsolbench.supervision import Division, divide, refuse_partial, with_masks
 
 OF_OPTIONS = frozenset(
-    (
-        "backbone",
-        "weights",
-        "precision",
-        "normalization",
-        "seed",
-        "epochs",
-        "image_size",
-        "feature_map",
-        "deterministic",
-    )
+    ("backbone", "weights", "precision", "normalization", "seed", "epochs", "image_size", "feature_map")
+    + ("deterministic",)
 )
 """Recipe fields that have an option of their own and are not taken from ``--set``."""
 
@@ -97,7 +89,7 @@ def run(request: Request) -> Path:
         The record's path. Checkpoint, raw maps and logits lie in ``<results>/runs/<run-id>/``.
 
     Raises:
-        UserError: the request cannot be carried out as it is.
+        UserError: the request cannot be carried out as it is; HeldError: another process is at this run.
         RunError: training or scoring failed.
     """
     clock = Clock()
@@ -111,7 +103,9 @@ def run(request: Request) -> Path:
         refuse_damaged(path, "move it away or use --no-resume")
         _credit(path, request)
     else:
-        _run(plan, request, clock, run_dir)
+        refuse_unwritable("--results", request.results)
+        with hold(run_lock(plan.run_id, request.results), f"run {plan.run_id}"):
+            _run(plan, request, clock, run_dir)
     if request.save_maps is not None:
         _save_maps(run_dir, request.save_maps)
     return path
@@ -124,9 +118,10 @@ def _credit(path: Path, request: Request) -> None:
 
 
 def _run(plan: Plan, request: Request, clock: Clock, run_dir: Path) -> None:
-    """Train, score and record."""
+    """Train, score and record; the run is this process's alone."""
+    if request.resume and record_path(plan.identity, request.results).is_file():
+        return  # of a process that held the run until a moment ago
     done = train_and_score(plan, request, clock, run_dir)
-    _keep(done.method, plan, run_dir)
     keep_outputs(plan.division, done.splits, run_dir)
     record = make_record(
         plan.identity,
@@ -137,6 +132,7 @@ def _run(plan: Plan, request: Request, clock: Clock, run_dir: Path) -> None:
         tuned=request.tuned,
         parameters=count_parameters(done.method),
     )
+    keep_network(run_dir / CHECKPOINT, done.method, plan.dataset.class_names, record)
     write_null_rows(
         plan.dataset,
         plan.recipe.image_size,
@@ -152,6 +148,7 @@ def _run(plan: Plan, request: Request, clock: Clock, run_dir: Path) -> None:
     )
     write_record(record, request.results)
     forget_session(run_dir)  # model.pt has the weights, and nothing is left to resume
+    forget_failure(plan.identity, request.results)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -188,7 +185,6 @@ def train_and_score(
     Raises:
         RunError: training or scoring failed.
     """
-    refuse_unwritable("--results", request.results)
     if not request.resume:
         (run_dir / "last.pt").unlink(missing_ok=True)
     reset_peak_memory(plan.device)
@@ -234,7 +230,7 @@ def forget_session(run_dir: Path) -> None:
         (run_dir / name).unlink(missing_ok=True)
 
 
-def make_plan(request: Request, splits: Sequence[SplitName] = SPLITS) -> Plan:
+def make_plan(request: Request, splits: Sequence[SplitName] = SPLITS, dataset: Dataset | None = None) -> Plan:
     """Fill in every default and name the run; trains nothing and reads no picture.
 
     What decides a setting, weakest first: the recipe's and the backbone's defaults, the dataset's, the preset's, the
@@ -243,10 +239,11 @@ def make_plan(request: Request, splits: Sequence[SplitName] = SPLITS) -> Plan:
     Args:
         request: what the user asked for.
         splits: those whose fingerprints are part of the run's identity; tuning leaves ``test`` out.
+        dataset: the request's, opened already; None: it is opened.
     """
     method = load_method(request.method, request.plugins)
     preset = None if request.preset is None else named_preset(method, request.preset)
-    dataset = open_places(request.dataset, request.places, request.data_options)
+    dataset = dataset or open_places(request.dataset, request.places, request.data_options)
     device = resolve_device(request.device)
     backbone = request.backbone or (Recipe().backbone if preset is None else preset.backbone)
     trunk = backbone_entry(backbone)
@@ -346,11 +343,8 @@ def build_method(plan: Plan) -> Method[Any]:
     seed start from the same network.
     """
     torch.manual_seed(derive_seed(plan.recipe.seed, "weights"))
-    backbone = build_backbone(plan.recipe.backbone, plan.recipe.feature_map)
-    network = build_network(backbone, len(plan.dataset.class_names))
-    load_weights(network, plan.weights, plan.recipe.backbone)
-    method = plan.method(network, plan.config)
-    return method.to(plan.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    classes = len(plan.dataset.class_names)
+    return assemble(plan.method, plan.config, plan.recipe, classes, plan.device, plan.weights)
 
 
 def _training_bank(plan: Plan, request: Request) -> ImageBank:
@@ -377,19 +371,6 @@ def scoring_banks(
         split: ImageBank(decoded_images(plan.division.images(split), side, cache, quiet), plan.device, quiet)
         for split in scored
     }
-
-
-def _keep(method: Method[Any], plan: Plan, run_dir: Path) -> None:
-    """Keep the trained network."""
-    state = {
-        "run_id": plan.run_id,
-        "method": plan.method.name,
-        "config": as_dict(plan.config),
-        "recipe": asdict(plan.recipe),
-        "class_names": list(plan.dataset.class_names),
-        "weights": method.state_dict(),
-    }
-    save_checkpoint(run_dir / "model.pt", state)
 
 
 def _save_maps(run_dir: Path, folder: Path) -> None:

@@ -46,7 +46,7 @@ class Progress:
         elapsed = max(time.monotonic() - self._start, 1e-9)
         rate = self.done / elapsed
         left = (self.total - self.done) / rate if rate > 0 else float("inf")
-        text = f"{self.label}: {self.done}/{self.total} {self.unit}, {rate:,.0f}/s, {_clock(left)} left"
+        text = f"{self.label}: {self.done}/{self.total} {self.unit}, {rate:,.0f}/s, {clock(left)} left"
         if note:
             text += f", {note}"
         if self.plain:
@@ -57,8 +57,12 @@ class Progress:
         sys.stderr.flush()
 
 
-def _clock(seconds: float) -> str:
-    """Write a duration as m:ss, or h:mm:ss from one hour on."""
+def clock(seconds: float) -> str:
+    """Write a duration as m:ss, or h:mm:ss from one hour on.
+
+    >>> clock(61.4), clock(3600), clock(float("inf"))
+    ('1:01', '1:00:00', '?')
+    """
     if seconds == float("inf"):
         return "?"
     minutes, rest = divmod(int(seconds + 0.5), 60)

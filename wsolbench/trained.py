@@ -1,14 +1,12 @@
 """A finished run's network, rebuilt from its record and checkpoint, on the data that the record names."""
 
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
-from wsolbench.backbones.registry import build_backbone
 from wsolbench.data.places import Places
 from wsolbench.data.registry import open_places
 from wsolbench.data.splits import SPLITS
@@ -16,15 +14,14 @@ from wsolbench.engine.checkpoint import load_checkpoint
 from wsolbench.engine.device import resolve_device
 from wsolbench.errors import UserError
 from wsolbench.experiment import Plan, build_method
+from wsolbench.kept_network import CHECKPOINT, assemble, restored
 from wsolbench.method import Method, count_parameters
-from wsolbench.network import build_network
 from wsolbench.plugins import find_methods, load_method, method_entry
 from wsolbench.recipe import Recipe
 from wsolbench.record_schema import Record
 from wsolbench.recorded_data import refuse_other_data
+from wsolbench.records import find_record
 from wsolbench.supervision import divide
-
-ConfigT = TypeVar("ConfigT")
 
 
 def open_run(
@@ -42,14 +39,7 @@ def open_run(
     Raises:
         UserError: a row without a network, no checkpoint or one that does not fit, other data, another plugin file.
     """
-    if not run.trainable or "extractor" in run.identity:
-        what = "extracted from another run" if run.trainable else "a null row"
-        raise UserError(f"run {run.run_id} is {what} and has no network; give the run of a trained method")
-    checkpoint = results / "runs" / run.run_id / "model.pt"
-    folder = "" if results == Path("results") else f" {shlex.join(['--results', str(results)])}"
-    again = f"train it again with `{run.provenance.command}{folder} --no-resume`"
-    if not checkpoint.is_file():
-        raise UserError(f"the trained network of run {run.run_id} is not in '{checkpoint}'; {again}")
+    checkpoint, again = checkpoint_of(run, results), _train_again(run, results)
     plan = _plan(run, places, device, plugins)
     method = build_method(plan)
     try:
@@ -72,13 +62,62 @@ def recorded_parameters(run: Record, num_classes: int) -> int | None:
         run: its record.
         num_classes: of its dataset.
     """
-    identity = run.identity
+    identity, nowhere = run.identity, torch.device("meta")
     if "plugin" in identity or identity["method"] not in find_methods():
         return None
-    kind, recipe = load_method(identity["method"]), _restored(Recipe, identity["recipe"], run)
-    with torch.device("meta"):
-        network = build_network(build_backbone(recipe.backbone, recipe.feature_map), num_classes)
-        return count_parameters(kind(network, _restored(kind.Config, identity["config"], run)))
+    kind, recipe = load_method(identity["method"]), restored(Recipe, identity["recipe"], run.run_id)
+    with nowhere:
+        config = restored(kind.Config, identity["config"], run.run_id)
+        return count_parameters(assemble(kind, config, recipe, num_classes, nowhere))
+
+
+def find_checkpoint(name: str, results: Path) -> Path:
+    """Return the file of a trained network.
+
+    Args:
+        name: the file, the folder of a run that holds it, a record's path, or the first characters of a run id.
+        results: the folder of records and runs, for the last two.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = Path(name)
+    if path.is_dir():
+        if not (path / CHECKPOINT).is_file():
+            raise UserError(
+                f"'{name}' holds no {CHECKPOINT}; expected the folder of a trained run, runs/RUN-ID (null rows and "
+                "extracted maps have no network)"
+            )
+        return path / CHECKPOINT
+    if path.suffix == ".json" or (name.isalnum() and not path.is_file()):  # what a run id is made of
+        return checkpoint_of(find_record(results, name), results)
+    if not path.is_file():
+        raise UserError(
+            f"there is no checkpoint '{name}'; expected a {CHECKPOINT}, its folder runs/RUN-ID, or a run id"
+        )
+    return path
+
+
+def checkpoint_of(run: Record, results: Path) -> Path:
+    """Return the file of a run's trained network.
+
+    Raises:
+        UserError: the row has no network, or it is not there.
+    """
+    if not run.trainable or "extractor" in run.identity:
+        what = "extracted from another run" if run.trainable else "a null row"
+        raise UserError(f"run {run.run_id} is {what} and has no network; give the run of a trained method")
+    path = results / "runs" / run.run_id / CHECKPOINT
+    if not path.is_file():
+        again = _train_again(run, results)
+        raise UserError(f"the trained network of run {run.run_id} is not in '{path}'; {again}")
+    return path
+
+
+def _train_again(run: Record, results: Path) -> str:
+    """Return the advice for a network that is gone."""
+    folder = "" if results == Path("results") else f" {shlex.join(['--results', str(results)])}"
+    return f"train it again with `{run.provenance.command}{folder} --no-resume`"
 
 
 def _plan(run: Record, places: Places, device: str, plugins: Sequence[Path]) -> Plan:
@@ -98,8 +137,8 @@ def _plan(run: Record, places: Places, device: str, plugins: Sequence[Path]) -> 
     refuse_other_data(run, {split: dataset.fingerprint(split) for split in SPLITS})
     return Plan(
         method=kind,
-        config=_restored(kind.Config, identity["config"], run),
-        recipe=_restored(Recipe, identity["recipe"], run),
+        config=restored(kind.Config, identity["config"], run.run_id),
+        recipe=restored(Recipe, identity["recipe"], run.run_id),
         dataset=dataset,
         division=divide(dataset, kind.supervision),
         weights="none",
@@ -107,14 +146,3 @@ def _plan(run: Record, places: Places, device: str, plugins: Sequence[Path]) -> 
         identity=identity,
         run_id=run.run_id,
     )
-
-
-def _restored(kind: type[ConfigT], values: Mapping[str, Any], run: Record) -> ConfigT:
-    """Return the configuration or recipe that a record holds."""
-    unknown = sorted(values.keys() - {field.name for field in fields(kind)})  # type: ignore[arg-type]
-    if unknown:
-        raise UserError(
-            f"run {run.run_id} has settings that this version does not know: {', '.join(unknown)}; use the version "
-            f"that trained it (`wsolbench explain {run.run_id}` names the commit)"
-        )
-    return kind(**values)

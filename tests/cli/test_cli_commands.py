@@ -13,9 +13,8 @@ from wsolbench.cli.demo import convergence
 from wsolbench.cli.main import describe
 from wsolbench.data.registry import DATASETS
 from wsolbench.errors import RunError, SealedError, UserError
-from wsolbench.experiment import make_plan
-from wsolbench.protocols import THRESHOLDS
 from wsolbench.records import read_record
+from wsolbench.report.qualitative import PREDICTED, TRUE
 
 # --- list -------------------------------------------------------------------------------------------------------------
 
@@ -283,7 +282,8 @@ def test_demo(cli, tmp_path, monkeypatch):
     assert 800 < height < 2500  # six classes above each other
     assert 400 < width < 1500  # the image and two methods beside each other
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 1000  # photographs and colour maps, not an empty sheet
-    assert (pixels == (255, 45, 85)).all(axis=2).sum() > 100  # predicted boxes
+    for colour in (TRUE, PREDICTED):
+        assert (pixels == tuple(bytes.fromhex(colour[1:]))).all(axis=2).sum() > 50
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["demo-results"]
     again = cli("demo", "--train", "64", "--epochs", "2", "--methods", "cam,has", "--quiet")
     assert again.out == done.out
@@ -310,39 +310,6 @@ def test_demo(cli, tmp_path, monkeypatch):
 def test_what_the_demo_says_about_convergence(losses, expected):
     # Half of what guessing one of eight classes costs is ln(8) / 2 = 1.04.
     assert convergence([{"cls": loss} for loss in losses], 8).startswith(expected)
-
-
-def test_the_picture_needs_the_raw_maps(finished, tmp_path):
-    from wsolbench.report.qualitative import draw_comparison
-
-    dataset = make_plan(finished.request).dataset
-    picture = draw_comparison(dataset, {"cam": finished.record}, finished.request.results, tmp_path / "a" / "b.png", 2)
-    with Image.open(picture) as image:
-        assert image.size[0] > 300
-    with pytest.raises(UserError, match=rf"raw maps of run {finished.record.run_id} are not in .*--no-resume"):
-        draw_comparison(dataset, {"cam": finished.record}, tmp_path, tmp_path / "c.png")
-    assert not (tmp_path / "c.png").exists()
-
-
-def test_the_pictures_boxes_are_those_of_the_frozen_threshold(finished, tmp_path, monkeypatch):
-    from wsolbench.protocols import boxes_at, prepare
-    from wsolbench.report import qualitative
-
-    plan, drawn = make_plan(finished.request), []
-    monkeypatch.setattr(qualitative, "_show", lambda axes, picture, truth, *more: drawn.append((truth, *more)))
-    folder = finished.request.results
-    qualitative.draw_comparison(plan.dataset, {"cam": finished.record}, folder, tmp_path / "c.png", 3)
-    t = finished.record.thresholds["gt_known_fullsup"]
-    assert t in THRESHOLDS
-    with np.load(folder / "runs" / plan.run_id / "test.npz") as kept:
-        maps = prepare(kept["maps"][:3], (64, 64)).maps  # labels cycle: the first of each class are the first images
-    truth = plan.dataset.annotations("test").boxes
-    assert len(drawn) == 6
-    for index in range(3):
-        assert drawn[2 * index][0].tolist() == [truth[index].tolist()]  # the plain image
-        _, score_map, boxes = drawn[2 * index + 1]
-        np.testing.assert_array_equal(score_map, maps[index])
-        np.testing.assert_array_equal(boxes, boxes_at(maps[index], int(t * maps[index].max())))
 
 
 # --- how errors leave -------------------------------------------------------------------------------------------------

@@ -16,10 +16,12 @@ from wsolbench.cli import (
     evaluate,
     explain,
     extract,
+    figures,
     illustrate,
     leaderboard,
     listing,
     new_method,
+    predict,
     report,
     rescore,
     run,
@@ -41,8 +43,10 @@ app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("report")(report.report)
+app.command("figures")(figures.figures)
 app.command("compare")(compare.compare)
 app.command("rescore")(rescore.rescore)
+app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
 app.command("extract")(extract.extract)
 app.command("illustrate")(illustrate.illustrate)

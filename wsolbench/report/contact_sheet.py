@@ -3,18 +3,18 @@
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from wsolbench.data.checking import OpenedSplits
 from wsolbench.data.masks import read_masks
 from wsolbench.data.splits import Annotations, Dataset, Ints, SplitName
 from wsolbench.errors import UserError
 from wsolbench.files import atomic_write
+from wsolbench.report.fonts import font
 
 COLUMNS: Mapping[SplitName, int] = {"train-weaksup": 2, "train-fullsup": 2, "test": 5}
 """Pictures of a class on the sheet."""
@@ -92,16 +92,16 @@ class ContactSheet:
     def _draw_head(self, pen: ImageDraw.ImageDraw, lefts: Mapping[SplitName, int], right: int) -> None:
         options = ", ".join(f"{name}={value}" for name, value in self._dataset.options.items())
         shown, classes = len(self._rows), len(self._dataset.class_names)
-        pen.text((_MARGIN, 22), self._dataset.name, _INK, _font(26, bold=True))
-        left = _MARGIN + pen.textlength(self._dataset.name, _font(26, bold=True)) + 16
+        pen.text((_MARGIN, 22), self._dataset.name, _INK, font(26, bold=True))
+        left = _MARGIN + pen.textlength(self._dataset.name, font(26, bold=True)) + 16
         what = f"{shown} of {classes:,} classes" if shown < classes else f"{classes:,} classes"
-        pen.text((left, 34), " · ".join(filter(None, (what, options))), _FAINT, _font(14))
-        pen.text((right, 34), self._legend(), _FAINT, _font(14), anchor="ra")
+        pen.text((left, 34), " · ".join(filter(None, (what, options))), _FAINT, font(14))
+        pen.text((right, 34), self._legend(), _FAINT, font(14), anchor="ra")
         for split, left in lefts.items():
-            pen.text((left, _HEAD - 30), split, _INK, _font(14, bold=True))
+            pen.text((left, _HEAD - 30), split, _INK, font(14, bold=True))
             room = _CELL * COLUMNS[split] + _GAP * (COLUMNS[split] - 1)
             count = f"{len(self._opened.images[split]):,}"
-            pen.text((left + room, _HEAD - 30), count, _FAINT, _font(14), anchor="ra")
+            pen.text((left + room, _HEAD - 30), count, _FAINT, font(14), anchor="ra")
 
     def _legend(self) -> str:
         """Say what the colours are."""
@@ -112,9 +112,9 @@ class ContactSheet:
     def _draw_name(self, pen: ImageDraw.ImageDraw, label: int, top: int) -> None:
         lines = textwrap.wrap(self._dataset.class_names[label], 20, max_lines=3, placeholder=" …")
         counts = [int((images.labels == label).sum()) for images in self._opened.images.values()]
-        pen.multiline_text((_MARGIN, top + 4), "\n".join(lines), _INK, _font(15), spacing=5)
+        pen.multiline_text((_MARGIN, top + 4), "\n".join(lines), _INK, font(15), spacing=5)
         under = top + 10 + 22 * len(lines)
-        pen.text((_MARGIN, under), " · ".join(f"{count:,}" for count in counts), _FAINT, _font(12))
+        pen.text((_MARGIN, under), " · ".join(f"{count:,}" for count in counts), _FAINT, font(12))
 
     def _draw_cell(
         self,
@@ -134,7 +134,7 @@ class ContactSheet:
         pen.rectangle((left, top, left + _CELL - 1, top + _CELL - 1), outline=_EMPTY)
         if index is not None:
             middle = left + _CELL // 2, top + _CELL // 2
-            pen.text(middle, "cannot be read", _FAINT, _font(12), anchor="mm")
+            pen.text(middle, "cannot be read", _FAINT, font(12), anchor="mm")
 
 
 # --- choosing ---------------------------------------------------------------------------------------------------------
@@ -209,12 +209,3 @@ def _edge(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     around = np.pad(mask, 1)
     edge: npt.NDArray[np.bool_] = mask & ~(around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:])
     return edge
-
-
-@lru_cache(maxsize=8)
-def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """Return matplotlib's own font, which is there wherever matplotlib is and has most alphabets."""
-    import matplotlib
-
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size)

@@ -1,12 +1,11 @@
-"""A figure of box accuracy over the operating threshold, with the thresholds that were chosen."""
+"""The figure that ``evaluate --curves`` writes: box accuracy over the operating threshold of one set of maps."""
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 
 from wsolbench.errors import UserError
 from wsolbench.files import atomic_write, refuse_unwritable_file
-from wsolbench.protocols import THRESHOLDS, BoxHits, box_accuracy_counts
+from wsolbench.protocols import BoxHits
 
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -45,27 +44,8 @@ def draw_curves(hits: BoxHits, thresholds: Mapping[str, float], title: str, path
     Returns:
         ``path``.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from wsolbench.report.figures.curves import draw_one  # matplotlib takes half a second, and few ask for a figure
+    from wsolbench.report.figures.saving import encoded
 
-    figure = Figure(figsize=(8, 4.2), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    for d, found in zip(hits.criteria, box_accuracy_counts(hits), strict=True):
-        percent = 100 * found / len(hits)
-        (line,) = axes.plot(THRESHOLDS, percent, linewidth=1.2, label=f"IoU ≥ {d:g}: up to {percent.max():.1f} %")
-        for suffix, face in (("", line.get_color()), ("_fullsup", "white")):
-            t = thresholds.get(f"max_box_acc_v2_iou{round(100 * d)}{suffix}")
-            if t is not None:
-                height = percent[round(t * len(THRESHOLDS))]
-                axes.plot(t, height, "o", color=line.get_color(), markerfacecolor=face, markersize=6, zorder=3)
-    axes.plot([], [], "o", color="grey", label="best on these images (oracle)")
-    if any(key.endswith("_fullsup") for key in thresholds):
-        axes.plot([], [], "o", color="grey", markerfacecolor="white", label="frozen on train-fullsup")
-    axes.set(xlabel="operating threshold t", ylabel="BoxAcc, %", xlim=(0, 1), ylim=(0, None), title=title)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))  # beside them: it may hide no curve
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format=path.suffix.lower()[1:])
-    atomic_write(path, drawn.getvalue())
+    atomic_write(path, encoded(draw_one(hits, thresholds, title), path.suffix.lower()[1:], title))
     return path

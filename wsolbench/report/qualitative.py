@@ -1,22 +1,21 @@
-"""Pictures of what methods do: score maps with predicted and true boxes, side by side."""
+"""The picture that ``demo`` ends with: score maps with predicted and true boxes, side by side."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from wsolbench.data.places import Places
 from wsolbench.data.splits import Dataset
-from wsolbench.errors import UserError
-from wsolbench.protocols import boxes_at, iou, levels, prepare
-from wsolbench.protocols.box_metrics import THRESHOLDS
+from wsolbench.files import atomic_write
 from wsolbench.record_schema import Record
-from wsolbench.scoring import scaled_boxes
 
-Boxes = npt.NDArray[np.int64]
+TRUE, PREDICTED = "#ff1f1f", "#19e65a"
+"""Colours of the boxes: red and green, as in the papers; the second is dashed, for who cannot tell them apart."""
 
-TRUE, PREDICTED = "#ffffff", "#ff2d55"
+SCORE_MAP, OPACITY = "inferno", 0.6
+"""matplotlib's name of a score map's colours: dark to bright in even steps, and both boxes stay visible on them."""
 
 
 def draw_comparison(dataset: Dataset, records: Mapping[str, Record], results: Path, path: Path, rows: int = 6) -> Path:
@@ -36,35 +35,19 @@ def draw_comparison(dataset: Dataset, records: Mapping[str, Record], results: Pa
         ``path``.
 
     Raises:
-        UserError: a run's raw maps are missing.
+        UserError: a run's raw maps are missing, or it has no frozen threshold.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from wsolbench.report.figures.examples import answers, pictures  # matplotlib waits until it is needed
+    from wsolbench.report.figures.qualitative import draw_side_by_side
+    from wsolbench.report.figures.saving import encoded
+    from wsolbench.report.figures.sources import Shelf, Sources
 
-    side = int(next(iter(records.values())).identity["recipe"]["image_size"])
+    sources = Sources(Shelf(results), Places(), next(iter(records.values())), dataset)
     chosen = first_of_each_class(dataset.images("test").labels, rows)
-    annotations, images = dataset.annotations("test"), dataset.images("test")
-    truth = np.split(scaled_boxes(annotations, side), annotations.offsets[1:-1])
-    figure = Figure(figsize=(1.7 * (len(records) + 1), 1.8 * len(chosen) + 0.5), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    grid: Any = figure.subplots(len(chosen), len(records) + 1, squeeze=False)
-    maps = {label: _score_maps(record, results, chosen, side) for label, record in records.items()}
-    for line, index in zip(grid, chosen, strict=True):
-        picture = np.asarray(images.read(index).resize((side, side)))
-        _show(line[0], picture, truth[index])
-        line[0].set_ylabel(dataset.class_names[int(images.labels[index])].replace(" on ", "\non "), fontsize=7)
-        for axes, (label, record) in zip(line[1:], records.items(), strict=True):
-            score_map = maps[label][index]
-            t = record.thresholds["gt_known_fullsup"]
-            level = levels(int(score_map.max()))[int(np.searchsorted(THRESHOLDS, t))]
-            boxes = boxes_at(score_map, int(level))
-            _show(axes, picture, truth[index], score_map, boxes)
-            axes.set_xlabel(f"IoU {iou(boxes, truth[index]).max():.2f}", fontsize=7, labelpad=1)
-    for axes, label in zip(grid[0], ("image", *records), strict=True):
-        axes.set_title(label, fontsize=9)
-    figure.suptitle("white: true box, red: boxes at the threshold frozen on train-fullsup", fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    found = {label: answers(sources, record, chosen) for label, record in records.items()}
+    what = "Score maps and boxes: the first test image of each class"
+    figure = draw_side_by_side(pictures(sources, chosen), found, what, "")
+    atomic_write(path, encoded(figure, "png", what))
     return path
 
 
@@ -76,33 +59,3 @@ def first_of_each_class(labels: npt.NDArray[np.int64], count: int) -> list[int]:
     """
     _, first = np.unique(labels, return_index=True)
     return [int(index) for index in first[:count]]
-
-
-def _score_maps(record: Record, results: Path, chosen: list[int], side: int) -> dict[int, npt.NDArray[np.uint8]]:
-    """Return the score maps of some test images from a run's kept raw maps."""
-    path = results / "runs" / record.run_id / "test.npz"
-    if not path.is_file():
-        raise UserError(f"the raw maps of run {record.run_id} are not in '{path}'; run it again with --no-resume")
-    with np.load(path) as kept:
-        raw = kept["maps"][chosen]
-    return dict(zip(chosen, prepare(raw, (side, side)).maps, strict=True))
-
-
-def _show(
-    axes: Any,  # noqa: ANN401
-    picture: npt.NDArray[np.uint8],
-    truth: Boxes,
-    score_map: npt.NDArray[np.uint8] | None = None,
-    boxes: Boxes | None = None,
-) -> None:
-    """Draw one cell."""
-    axes.imshow(picture)
-    if score_map is not None:
-        axes.imshow(score_map, cmap="turbo", alpha=0.5, vmin=0, vmax=255)
-    for each, colour in ((boxes, PREDICTED), (truth, TRUE)):
-        for x0, y0, x1, y1 in () if each is None else each:
-            xs, ys = [x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0]
-            axes.plot(xs, ys, color="black", linewidth=2.2)
-            axes.plot(xs, ys, color=colour, linewidth=1.2)
-    height, width = picture.shape[:2]
-    axes.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
