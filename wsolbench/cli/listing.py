@@ -9,14 +9,14 @@ import typer
 from wsolbench.cli.common import Plugin
 from wsolbench.errors import UserError, unknown_name
 
-KINDS = ("methods", "datasets", "backbones", "presets")
+KINDS = ("methods", "datasets", "backbones", "presets", "recipes")
 
 
 def list_names(
-    kind: Annotated[str, typer.Argument(help="methods, datasets, backbones or presets.")],
+    kind: Annotated[str, typer.Argument(help="methods, datasets, backbones, presets or recipes.")],
     plugin: Plugin = None,
 ) -> None:
-    """List methods, datasets, backbones or presets with a line on each."""
+    """List methods, datasets, backbones, presets or recipes with a line on each."""
     if kind not in KINDS:
         raise unknown_name("kind", kind, KINDS)
     plugins = plugin or []
@@ -25,6 +25,7 @@ def list_names(
         "datasets": _datasets,
         "backbones": _backbones,
         "presets": lambda: _presets(plugins),
+        "recipes": _recipes,
     }
     lines = lists[kind]()
     width = max(map(len, lines))
@@ -48,6 +49,12 @@ def _backbones() -> dict[str, str]:
     from wsolbench.backbones.registry import BACKBONES
 
     return {name: entry.summary for name, entry in BACKBONES.items()}
+
+
+def _recipes() -> dict[str, str]:
+    from wsolbench.bench.recipes import summaries
+
+    return summaries()
 
 
 def _presets(plugins: list[Path]) -> dict[str, str]:

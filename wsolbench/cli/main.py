@@ -9,6 +9,7 @@ import traceback
 import typer
 
 from wsolbench.cli import (
+    bench,
     check_method,
     compare,
     data,
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("run")(run.run)
 app.command("tune")(tune.tune)
+app.command("bench")(bench.bench)
 app.command("evaluate")(evaluate.evaluate)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("report")(report.report)
