@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import re
+import signal
 import sys
 import threading
 import traceback
@@ -36,6 +37,7 @@ def main() -> int:
         except BrokenPipeError:
             os._exit(1)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the grid runs in a shell's background
     what, job = pickle.load(sys.stdin.buffer)  # noqa: S301 (from the process that started this one, by a pipe)
     threading.Thread(target=_end_with_the_grid, daemon=True).start()
     sys.stderr = _Screen(sys.stderr, report)
