@@ -11,10 +11,11 @@ import pytest
 from record_examples import FINGERPRINTS, make_empty_slice, make_null, make_provenance, make_record, make_slice
 
 from wsolbench.errors import UserError
+from wsolbench.leaderboard.columns import columns
 from wsolbench.leaderboard.explain import explain
 from wsolbench.leaderboard.model import build
 from wsolbench.leaderboard.pages import to_markdown, write_tables
-from wsolbench.leaderboard.sections import caption, columns, detectable, mark, title
+from wsolbench.leaderboard.sections import caption, detectable, mark, title
 from wsolbench.leaderboard.tidy import to_csv, to_frame
 from wsolbench.record_schema import Tuned
 from wsolbench.records import load_records, write_record

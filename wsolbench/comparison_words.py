@@ -7,7 +7,7 @@ from tabulate import tabulate
 
 from wsolbench.comparison import Comparison, Side, Verdict
 from wsolbench.differences import flatten
-from wsolbench.leaderboard.sections import COLUMNS
+from wsolbench.leaderboard.columns import COLUMNS
 from wsolbench.protocols import SEEDS_FOR_A_CLAIM, basic_interval
 from wsolbench.record_schema import REFERENCE_ROW
 

@@ -70,6 +70,17 @@ def each(check: Check) -> Check:
     return check_all
 
 
+def texts() -> Check:
+    """Check an object of texts."""
+    slowly = each(of_kind(str))
+
+    def check(value: Any, where: str) -> Any:  # noqa: ANN401
+        # As with numbers: a call for each would take longer than parsing them.
+        return value if type(value) is dict and {*map(type, value.values())} <= {str} else slowly(value, where)
+
+    return check
+
+
 def holding(checks: Mapping[str, Check]) -> Check:
     """Check an object that must have at least the fields of ``checks``."""
 

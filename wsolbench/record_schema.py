@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
 
-from wsolbench.json_checks import Check, bad_value, checked, each, holding, number, numbers, of_kind, whole
+from wsolbench.json_checks import Check, bad_value, checked, each, holding, number, numbers, of_kind, texts, whole
 
 SCHEMA_VERSION = 1
 """Version of the file format; a record of another version is named and skipped."""
@@ -313,7 +313,7 @@ def _history(value: Any, where: str) -> list[dict[str, float | None]]:  # noqa: 
     return epochs
 
 
-_TEXT, _TEXTS = of_kind(str), each(of_kind(str))
+_TEXT, _TEXTS = of_kind(str), texts()
 _COUNT = whole(0, "a whole number, at least 0")
 _ANY_NUMBER = (-sys.float_info.max, sys.float_info.max, "a finite number")
 _FINITE, _PERCENT = numbers(*_ANY_NUMBER), numbers(0, 100, "a number in 0..100")

@@ -140,7 +140,7 @@ def read_record(path: Path) -> Record:
         ValueError: it is not a readable record; a clause that says why.
     """
     try:
-        record = Record.from_json(path.read_text(encoding="utf-8"))
+        record = Record.from_json(path.read_bytes().decode())
     except OSError as error:
         raise ValueError(f"it cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:

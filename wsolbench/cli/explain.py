@@ -12,8 +12,7 @@ def explain(
     run: Annotated[str, typer.Argument(help="The first characters of a run id, or a record's path.")],
     results: Results = Path("results"),
 ) -> None:
-    """Print config, seed, commit, data, metrics with their thresholds, and the command to re-run."""
-    from wsolbench.leaderboard.explain import explain as describe
-    from wsolbench.records import find_record
+    """Print config, seed, commit, data, metrics, files, table rows and the command to re-run; or why a run failed."""
+    from wsolbench.leaderboard.explain import explain_run
 
-    typer.echo(describe(find_record(results, run)))
+    typer.echo(explain_run(results, run), nl=False)

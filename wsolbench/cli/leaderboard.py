@@ -1,12 +1,16 @@
 """``wsolbench leaderboard``: records to tables."""
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from wsolbench.cli.common import Quiet
 from wsolbench.errors import UserError
+
+if TYPE_CHECKING:
+    from wsolbench.leaderboard.pages import Standings
 
 
 def leaderboard(
@@ -29,36 +33,63 @@ def leaderboard(
         ),
     ] = None,
     resamples: Annotated[int, typer.Option(help="Number of resamples of the images, for --baseline.")] = 10_000,
+    data_root: Annotated[
+        Path | None,
+        typer.Option(help="Folder or archive of the images, for --baseline where older runs kept no slices."),
+    ] = None,
     write: Annotated[
-        bool, typer.Option("--write", help="Write leaderboard.md, .tex, .html and .csv beside the records.")
+        bool,
+        typer.Option(
+            "--write",
+            help="Write leaderboard.md, .tex, .html and .csv, all layouts of one dataset, beside the records.",
+        ),
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Print the tables made from the records below RESULTS, or write them."""
+    """Print the tables made from the records below RESULTS, or write them in all formats."""
     import gc
-    from functools import partial
 
+    from wsolbench.leaderboard.pages import check_choices, write_tables
+
+    check_choices(format, layout)
+    if baseline is not None and not write and layout not in ("main", "criteria", "all"):
+        raise UserError(f"--baseline has no place in the layout {layout}; it is for main, criteria and all")
+    standings = None
+    if baseline is not None:
+        from wsolbench.data.places import Places
+        from wsolbench.leaderboard.significance import standings as compare_rows
+
+        places = Places(data_root=data_root)
+        standings = partial(compare_rows, baseline=baseline, places=places, resamples=resamples, quiet=quiet)
+    gc.disable()  # walking thousands of live records costs a fifth of the time and finds nothing
+    try:
+        if write:
+            for path in write_tables(results, standings, published=published):
+                typer.echo(f"wrote {path}")
+        else:
+            typer.echo(_printed(results, format, layout, published, standings), nl=False)
+    finally:
+        gc.enable()
+
+
+def _printed(results: Path, format: str, layout: str, published: bool, standings: "Standings | None") -> str:
+    """Return what is printed, or raise UserError where that would be nothing."""
     from wsolbench.failures import load_failures
     from wsolbench.leaderboard.model import build
-    from wsolbench.leaderboard.pages import check_choices, render, write_tables
+    from wsolbench.leaderboard.pages import make_page, render
     from wsolbench.leaderboard.sections import Beside
     from wsolbench.records import load_records
 
-    gc.disable()  # walking thousands of live records costs a fifth of the time and finds nothing
-    check_choices(format, layout)
-    standings = None
-    if baseline is not None:
-        from wsolbench.leaderboard.significance import standings as compare_rows
-
-        standings = partial(compare_rows, baseline=baseline, resamples=resamples, quiet=quiet)
-    if write:
-        for path in write_tables(results, standings):
-            typer.echo(f"wrote {path}")
-        return
-    records, warnings = load_records(results)
+    try:
+        records, warnings = load_records(results)
+    except UserError as error:
+        if not published:  # what papers print needs no results
+            raise
+        records, warnings = [], [str(error)]
     failures, skipped = load_failures(results)
-    if not records and not failures and not published:
-        raise UserError("; ".join(warnings[:5]) + (f"; and {len(warnings) - 5} more" if len(warnings) > 5 else ""))
     board = build(records, [*warnings, *skipped])
     beside = Beside(published=published, failures=failures, standings=standings(board, results) if standings else {})
-    typer.echo(render(board, format, layout, beside), nl=False)
+    if not records and not failures and not make_page(board, layout, beside).grids:
+        more = f"; and {len(warnings) - 5} more" if len(warnings) > 5 else ""
+        raise UserError("; ".join(warnings[:5]) + more)
+    return render(board, format, layout, beside)

@@ -1,14 +1,14 @@
 """What every renderer writes down: a table as text without markup, whatever layout it came from.
 
-A layout (:mod:`~wsolbench.leaderboard.sections`, :mod:`~wsolbench.leaderboard.paper_layouts`) makes grids; markdown,
-LaTeX, HTML and CSV are made from the same grids.
+A layout (:mod:`~wsolbench.leaderboard.sections`, :mod:`~wsolbench.leaderboard.wide`, ...) makes grids; markdown, LaTeX,
+HTML and CSV are made from the same grids.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from wsolbench.leaderboard.model import Row, Score
+from wsolbench.leaderboard.rows import Row, Score
 
 NOTHING = "–"
 """What stands in a cell without a number."""

@@ -6,21 +6,20 @@ method has the learning rate and the map size that were chosen for it. Rows are 
 seeds.
 """
 
+import json
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from wsolbench.differences import flatten, varying
+from wsolbench.leaderboard.rows import Key, Row
 from wsolbench.protocols import MIN_MAX
-from wsolbench.record_schema import Record, Slice, Tuned, canonical, identity_hash
+from wsolbench.record_schema import Record, Tuned, canonical, identity_hash
 
 NO_BACKBONE = "none"
 """The backbone's name in the record of a null row."""
-
-Key = tuple[str, str]
-"""(slice name, metric key); the slice of all test images is the empty text."""
 
 V2 = "max_box_acc_v2"
 """The metric that ranks the rows, on the slice that the dataset chose for it."""
@@ -34,106 +33,6 @@ _OF_ROW = ("method", "config", "plugin", "extractor", "supervision")
 ``plugin`` is there for methods from a file, ``extractor`` for post-hoc maps (its ``name`` and ``point``),
 ``supervision`` for methods that train on more than labels (its ``kind``, and how many images).
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """A metric over the seeds that have it.
-
-    Attributes:
-        mean: percent.
-        std: sample standard deviation (n - 1), None for one seed.
-        n: number of seeds.
-    """
-
-    mean: float
-    std: float | None
-    n: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One (method, config) with its seeds. Numbers are computed when asked for: a printed table needs few of them.
-
-    Attributes:
-        label: the method's name, with the config fields that tell it from its neighbours: ``has (cell=8)``; with the
-            extractor of post-hoc maps: ``cam + gradcam``.
-        records: one per seed, at least one, sorted by seed.
-    """
-
-    label: str
-    records: tuple[Record, ...]
-
-    @property
-    def method(self) -> str:
-        """The method's name."""
-        name: str = self.records[0].identity["method"]
-        return name
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """All fields of the method's config."""
-        config: Mapping[str, Any] = self.records[0].identity["config"]
-        return config
-
-    @property
-    def extractor(self) -> str:
-        """The name of the post-hoc extractor that made the maps; empty: the method's own maps."""
-        name: str = self.records[0].identity.get("extractor", {}).get("name", "")
-        return name
-
-    @property
-    def supervision(self) -> Mapping[str, Any]:
-        """What a method that trains on more than labels used, as in the identity; empty for all others."""
-        supervision: Mapping[str, Any] = self.records[0].identity.get("supervision", {})
-        return supervision
-
-    @property
-    def tuned(self) -> Tuned | None:
-        """The study that chose the hyperparameters; None where they were given."""
-        return self.records[0].tuned
-
-    @property
-    def n(self) -> int:
-        """Number of seeds."""
-        return len(self.records)
-
-    def mentions(self, key: Key) -> bool:
-        """Whether a seed has the metric or says why not."""
-        part, name = key
-        found = [_part(record, part) for record in self.records]
-        return any(name in scored.metrics or name in scored.absent for scored in found if scored)
-
-    def keys(self) -> list[Key]:
-        """Return what at least one seed has, or says why not; sorted."""
-        parts: list[tuple[str, Record | Slice]] = [("", record) for record in self.records]
-        parts += [item for record in self.records for item in record.slices.items()]
-        return sorted({(part, name) for part, scored in parts for name in (*scored.metrics, *scored.absent)})
-
-    def score(self, key: Key) -> Score | None:
-        """Return mean and sample standard deviation over the seeds that have the metric, None if none has it."""
-        part, name = key
-        sources = [_metrics(record, part) for record in self.records]
-        return mean_score([metrics[name] for metrics in sources if name in metrics])
-
-    def by_seed(self, key: Key) -> dict[int, float]:
-        """Return seed -> the metric in percent, of the seeds that have it."""
-        part, name = key
-        found = {record.identity["recipe"]["seed"]: _metrics(record, part) for record in self.records}
-        return {seed: metrics[name] for seed, metrics in found.items() if name in metrics}
-
-    def reason(self, key: Key) -> str:
-        """Return why seeds lack a metric; empty if all have it."""
-        part, name = key
-        without = [record for record in self.records if name not in _metrics(record, part)]
-        return "; ".join(sorted({_reason(record, part, name) for record in without}))
-
-    def images(self, part: str) -> int | None:
-        """Return the number of test images in a slice (the empty text: all), None if it is not recorded."""
-        record = self.records[0]
-        if not part:
-            return record.images.get("test")
-        return record.slices[part].images if part in record.slices else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,11 +102,12 @@ def build(records: Iterable[Record], warnings: Sequence[str] = ()) -> Leaderboar
     groups: defaultdict[str, list[Record]] = defaultdict(list)
     nulls: list[Record] = []
     everything = tuple(sorted(records, key=lambda record: record.run_id))
+    text = remembered_canonical()
     for record in everything:
         if not record.trainable and record.identity["backbone"] == NO_BACKBONE:
             nulls.append(record)
         else:
-            groups[canonical(_shared(record))].append(record)
+            groups[text(_shared(record))].append(record)
     placed: set[str] = set()
     beside: dict[str, list[Record]] = {}
     for key, members in groups.items():
@@ -217,16 +117,24 @@ def build(records: Iterable[Record], warnings: Sequence[str] = ()) -> Leaderboar
     for null in nulls:
         if null.run_id not in placed:
             beside.setdefault(canonical(_shared(null)), []).append(null)
-    first = {key: (groups.get(key) or beside[key])[0] for key in beside}
-    tables = [
-        Table(
-            section=section,
-            rows=_rows(groups.get(key, []), section.headline),
-            nulls=_rows(_distinct(beside[key]), section.headline),
-        )
-        for key, section in _sections(first).items()
-    ]
+    tables = []
+    for key, section in _sections({key: (groups.get(key) or beside[key])[0] for key in beside}).items():
+        rows, below = groups.get(key, []), _distinct(beside[key])
+        tables.append(Table(section=section, rows=_rows(rows, section.headline), nulls=_rows(below, section.headline)))
     return Leaderboard(tables=tuple(tables), warnings=tuple(warnings), records=everything)
+
+
+def remembered_canonical() -> Callable[[Mapping[str, Any]], str]:
+    """Return :func:`canonical` for many values of which most are the same: of equal JSON it is computed once."""
+    known: dict[str, str] = {}
+
+    def text(value: Mapping[str, Any]) -> str:
+        plain = json.dumps(value)
+        if plain not in known:
+            known[plain] = canonical(value)
+        return known[plain]
+
+    return text
 
 
 def shared_of_all(identity: Mapping[str, Any], own: Collection[str] = ("seed",)) -> dict[str, Any]:
@@ -276,29 +184,31 @@ def _distinct(nulls: Iterable[Record]) -> list[Record]:
     return list(kept.values())
 
 
-def rows_with_recipes(records: Iterable[Record]) -> tuple[Row, ...]:
-    """Make one row per (method, config, extractor, recipe) of records that need not share a recipe."""
-    return _rows(records, ("", V2), with_recipe=True)
+def rows_apart(records: Iterable[Record]) -> tuple[Row, ...]:
+    """Make one row per method and everything else that an identity holds, of records that need not share a table."""
+    return _rows(records, ("", V2), apart=True)
 
 
-def _rows(records: Iterable[Record], headline: Key, with_recipe: bool = False) -> tuple[Row, ...]:
+def _rows(records: Iterable[Record], headline: Key, apart: bool = False) -> tuple[Row, ...]:
     """Make one row per (method, config, extractor), by falling headline value; rows without it last, by label."""
     groups: defaultdict[tuple[str, str], list[Record]] = defaultdict(list)
+    text = remembered_canonical()
     for record in records:
         own = {name: record.identity[name] for name in _OF_ROW if name in record.identity}
         if record.tuned is not None:
             own["tuned"] = {"study": record.tuned.study, "trial": record.tuned.trial}
-        if with_recipe:
-            own["recipe"] = shared_of_all(record.identity)["recipe"]
-        groups[system_name(record), canonical(own)].append(record)
+        if apart:
+            own["shared"] = shared_of_all(record.identity)
+        groups[system_name(record), text(own)].append(record)
     fields: defaultdict[str, dict[str, Mapping[str, str]]] = defaultdict(dict)
     for (system, own_text), members in groups.items():
-        recipe = shared_of_all(members[0].identity)["recipe"] if with_recipe else {}
-        fields[system][own_text] = {**flatten(recipe), **_fields(members[0])}
+        shared = shared_of_all(members[0].identity) if apart else {}
+        rest = {**shared.pop("recipe", {}), **shared}
+        fields[system][own_text] = {**flatten(rest), **own_fields(members[0].identity, members[0].tuned)}
     differ = {system: varying(group) for system, group in fields.items()}
     rows = [
         Row(
-            label=_label(system, differ[system][own_text]),
+            label=row_label(system, differ[system][own_text]),
             records=tuple(sorted(members, key=lambda record: (record.identity["recipe"]["seed"], record.run_id))),
         )
         for (system, own_text), members in groups.items()
@@ -308,14 +218,18 @@ def _rows(records: Iterable[Record], headline: Key, with_recipe: bool = False) -
 
 def system_name(record: Record) -> str:
     """Return the method's name, with the extractor's of post-hoc maps (``cam + gradcam``), and ``cam tuned``."""
-    names = [record.identity["method"], record.identity.get("extractor", {}).get("name")]
-    return " + ".join(name for name in names if name) + ("" if record.tuned is None else " tuned")
+    return system_of(record.identity) + ("" if record.tuned is None else " tuned")
 
 
-def _fields(record: Record) -> dict[str, str]:
+def system_of(identity: Mapping[str, Any]) -> str:
+    """Return the method's name, with the extractor's of post-hoc maps."""
+    names = [identity["method"], identity.get("extractor", {}).get("name")]
+    return " + ".join(name for name in names if name)
+
+
+def own_fields(identity: Mapping[str, Any], tuned: Tuned | None = None) -> dict[str, str]:
     """Return what may tell rows of one system apart, as text: config, plugin, extractor's point, what was tuned."""
-    identity = record.identity
-    study = {} if record.tuned is None else {"study": record.tuned.study, **record.tuned.drawn}
+    study = {} if tuned is None else {"study": tuned.study, **tuned.drawn}
     plugin = {"plugin": identity["plugin"]} if "plugin" in identity else {}
     point = {"point": identity["extractor"]["point"]} if "extractor" in identity else {}
     return flatten({**identity["config"], **plugin, **point, **study})
@@ -326,32 +240,7 @@ def _rank(row: Row, headline: Key) -> tuple[float, str]:
     return (math.inf if score is None else -score.mean, row.label)
 
 
-def _part(record: Record, part: str) -> Record | Slice | None:
-    """Return the slice, the record itself for the empty text, None where the slice was not scored."""
-    return record.slices.get(part) if part else record
-
-
-def _metrics(record: Record, part: str) -> Mapping[str, float]:
-    scored = _part(record, part)
-    return scored.metrics if scored else {}
-
-
-def _reason(record: Record, part: str, name: str) -> str:
-    scored = _part(record, part)
-    return scored.absent.get(name, "not recorded") if scored else "not recorded"
-
-
-def mean_score(values: Sequence[float]) -> Score | None:
-    """Return mean and sample standard deviation, None without a value."""
-    n = len(values)
-    if not n:
-        return None
-    mean = math.fsum(values) / n  # fsum: exact, so the order of the seeds does not matter
-    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1)) if n > 1 else None
-    return Score(mean=mean, std=spread, n=n)
-
-
-def _label(system: str, fields: Mapping[str, str]) -> str:
+def row_label(system: str, fields: Mapping[str, str]) -> str:
     """Write ``system (field=value, ...)``."""
     inside = ", ".join(f"{name}={value}" for name, value in fields.items())
     return f"{system} ({inside})" if inside else system

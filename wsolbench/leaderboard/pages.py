@@ -1,6 +1,6 @@
 """The leaderboard put together: layouts by name, renderers by format, and the generated files."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -9,10 +9,11 @@ from wsolbench.failures import load_failures
 from wsolbench.files import atomic_write
 from wsolbench.leaderboard import html, latex, markdown
 from wsolbench.leaderboard.ablations import ABLATIONS, ablation_layout, pair_layout
+from wsolbench.leaderboard.costs import cost_layout
 from wsolbench.leaderboard.grid import Grid, Page
-from wsolbench.leaderboard.model import V2, Leaderboard, build
-from wsolbench.leaderboard.sections import LAYOUTS as SECTION_LAYOUTS
-from wsolbench.leaderboard.sections import Beside, Standing, unplaced_failures
+from wsolbench.leaderboard.missing import unplaced_failures
+from wsolbench.leaderboard.model import V2, Leaderboard, Table, build
+from wsolbench.leaderboard.sections import Beside, Standing, criteria_layout, main_layout
 from wsolbench.leaderboard.tidy import grids_to_csv, to_csv
 from wsolbench.leaderboard.wide import wide_layout
 from wsolbench.records import load_records, record_files
@@ -23,18 +24,20 @@ Standings = Callable[[Leaderboard, Path], Mapping[str, Standing]]
 Layout = Callable[[Leaderboard, Beside], list[Grid]]
 
 
-def _of_sections(names: Sequence[str]) -> Layout:
+def _of_tables(*layouts: Callable[[Table, Beside], list[Grid]]) -> Layout:
     """Return the layout that shows every table in several ways, one after the other."""
 
     def lay_out(board: Leaderboard, beside: Beside) -> list[Grid]:
-        return [grid for table in board.tables for name in names for grid in SECTION_LAYOUTS[name](table, beside)]
+        return [grid for table in board.tables for layout in layouts for grid in layout(table, beside)]
 
     return lay_out
 
 
 LAYOUTS: Mapping[str, Layout] = {
-    **{name: _of_sections([name]) for name in SECTION_LAYOUTS},
-    "all": _of_sections(list(SECTION_LAYOUTS)),
+    "main": _of_tables(main_layout),
+    "criteria": _of_tables(criteria_layout),
+    "cost": _of_tables(cost_layout),
+    "all": _of_tables(main_layout, criteria_layout, cost_layout),
     **{name: ablation_layout(name) for name in ABLATIONS},
     "table4": wide_layout("table4", "MaxBoxAccV2", V2, mean=True),
     "table5": pair_layout,
@@ -59,22 +62,23 @@ def make_page(board: Leaderboard, layout: str = "main", beside: Beside | None = 
     """
     check_choices("markdown", layout)
     beside = beside or Beside()
-    return Page(
-        grids=tuple(LAYOUTS[layout](board, beside)),
-        warnings=(*board.warnings, *unplaced_failures(board, beside.failures)),
-    )
+    grids = LAYOUTS[layout](board, beside)
+    shown = "\n".join(note for grid in grids for note in grid.notes())
+    empty = [] if grids or not board.records else [f"no record belongs into a table of the layout {layout}"]
+    return Page(grids=tuple(grids), warnings=(*board.warnings, *empty, *unplaced_failures(beside.failures, shown)))
 
 
 def render(board: Leaderboard, format: str, layout: str = "main", beside: Beside | None = None) -> str:
     """Write the leaderboard in a format: markdown, latex, html, or csv.
 
-    CSV of the layout ``main`` holds every metric of every record; of any other layout, its cells.
+    CSV of the layout ``main`` holds every metric of every record; of any other layout, and of ``main`` with published
+    numbers or a baseline beside it, the cells.
 
     Raises:
         UserError: no such format or layout.
     """
     check_choices(format, layout)
-    if format == "csv" and layout == "main":
+    if format == "csv" and layout == "main" and not (beside and (beside.published or beside.standings)):
         return to_csv(board)
     return RENDERERS[format](make_page(board, layout, beside))
 
@@ -91,7 +95,7 @@ def to_markdown(board: Leaderboard) -> str:
     return render(board, "markdown")
 
 
-def write_tables(results: Path, standings: Standings | None = None) -> list[Path]:
+def write_tables(results: Path, standings: Standings | None = None, *, published: bool = False) -> list[Path]:
     """Write ``leaderboard.md``, ``.tex``, ``.html`` and ``.csv`` into the folder of each dataset, from its records.
 
     The same records give the same bytes. CSV has no header comment: readers would take it for data.
@@ -99,6 +103,7 @@ def write_tables(results: Path, standings: Standings | None = None) -> list[Path
     Args:
         results: as for :func:`~wsolbench.records.record_files`.
         standings: how the rows of a leaderboard stand to a baseline; None: no baseline.
+        published: show what papers print.
 
     Returns:
         The files written.
@@ -114,7 +119,8 @@ def write_tables(results: Path, standings: Standings | None = None) -> list[Path
         records, warnings = load_records(folder)
         failures, skipped = load_failures(folder.with_name("failures"))
         board = build(records, [*warnings, *skipped])
-        beside = Beside(failures=failures, standings=standings(board, folder) if standings else {})
+        known = standings(board, folder) if standings else {}
+        beside = Beside(published=published, failures=failures, standings=known)
         made = partial(render, board, layout="all", beside=beside)
         texts = {
             "leaderboard.md": HEADER + "\n" + made("markdown"),

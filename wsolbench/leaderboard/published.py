@@ -1,15 +1,17 @@
 """What papers print beside what was measured: rows in a block of their own, never mixed with measured ones."""
 
-import shlex
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from wsolbench.leaderboard.grid import NOTHING, Cell, Grid, Head, Line
-from wsolbench.leaderboard.model import Key, Row
+from wsolbench.leaderboard.grid import NOTHING, Cell, Grid, Head, Line, with_difference
+from wsolbench.leaderboard.model import NO_BACKBONE
+from wsolbench.leaderboard.rows import Key, Row
+from wsolbench.leaderboard.variants import presets_of
 from wsolbench.papers import PROPERTIES, PublishedNumber, find_published, published_numbers
 
-Place = tuple[str, str, Key]
-"""Dataset, backbone and metric of a column."""
+InPapers = tuple[str, tuple[str, ...], Key]
+"""Dataset, backbones and metric of a column; of several backbones it is the mean."""
 
 TABLES: Mapping[str, str] = {
     **{f"table{number}": f"Table {number}" for number in range(2, 8)},
@@ -18,29 +20,51 @@ TABLES: Mapping[str, str] = {
 """Layout -> the table of the InCA paper that it is the layout of."""
 
 
-def published_lines(places: Sequence[Place | None], tables: Collection[str] = ()) -> list[Line]:
+def published_lines(places: Sequence[InPapers | None], tables: Collection[str] = ()) -> list[Line]:
     """Return a line for each row of a paper's table that has a number for one of the columns.
 
     Args:
         places: of the columns; None for one that no paper has, and a slice of the test images is in no paper.
-        tables: only of the tables of these layouts; none: of all.
+        tables: only of the tables of these layouts; none: of all but the ablations, which have layouts of their own.
     """
     wanted = {TABLES[name] for name in tables}
-    rows: dict[tuple[str, str, str], dict[Place, PublishedNumber]] = {}
+    rows: defaultdict[tuple[str, str, str], dict[int, PublishedNumber]] = defaultdict(dict)
     for number in published_numbers():
-        place = (number.dataset, number.backbone, ("", number.metric))
-        if number.kind != "delta" and place in places and (not wanted or number.table in wanted):
-            rows.setdefault((number.source, _name(number), number.preset), {})[place] = number
+        if number.kind != "delta" and (number.table in wanted if wanted else not number.preset):
+            for column, place in enumerate(places):
+                if place and _is_of(number, place):
+                    rows[number.source, _name(number), number.preset][column] = number
     return [
         Line(
             label=name,
             kind="published",
             notes=_notes(source, found.values()),
-            cells=tuple(_cell(found.get(place) if place else None) for place in places),
+            cells=tuple(_cell(found.get(column)) for column in range(len(places))),
         )
         for (source, name, _), found in rows.items()
         if any(number.value is not None for number in found.values())
     ]
+
+
+def _is_of(number: PublishedNumber, place: InPapers) -> bool:
+    """Whether a number belongs in a column; a null row's in those of every backbone."""
+    dataset, backbones, key = place
+    if number.dataset != dataset or key != ("", number.metric):
+        return False
+    if not number.backbone:  # a mean over the backbones that its own row has
+        return _printed_backbones(number) == {*backbones}
+    return number.backbone == NO_BACKBONE or backbones == (number.backbone,)
+
+
+def _printed_backbones(mean: PublishedNumber) -> set[str]:
+    """Return the backbones that a printed mean is over."""
+    return {
+        number.backbone
+        for number in published_numbers()
+        if number.backbone
+        and number.value is not None
+        and (number.source, number.row, number.dataset) == (mean.source, mean.row, mean.dataset)
+    }
 
 
 def printed_grid(layout: str, heading: str) -> Grid:
@@ -97,28 +121,38 @@ def _cell(number: PublishedNumber | None) -> Cell:
     return Cell(text=number.printed, value=number.value, notes=notes)
 
 
+def beside_published(cell: Cell, row: Row, key: Key) -> Cell:
+    """Append the difference from what a paper prints for a row's metric to its cell, and say which paper."""
+    twin = published_twin(row, key)
+    return with_difference(cell, twin.value, _minus(twin)) if twin else cell
+
+
+def beside_published_mean(cell: Cell, rows: Sequence[Row], metric: str) -> Cell:
+    """Append the difference from a printed mean over the same backbones to a mean over rows, and say which paper."""
+    identities = [row.records[0].identity for row in rows]
+    own = (rows[0].method, identities[0]["dataset"], metric)
+    plain = all(presets_of(each)[:1] == [""] and not each["dataset_options"] for each in identities)
+    for number in published_numbers() if plain and not any(row.extractor for row in rows) else ():
+        alike = number.kind == "mean" and not number.backbone and (number.method, number.dataset, number.metric) == own
+        if alike and _printed_backbones(number) == {each["backbone"] for each in identities}:
+            return with_difference(cell, number.value, _minus(number))
+    return cell
+
+
+def _minus(number: PublishedNumber) -> str:
+    return f"in parentheses: minus what is printed in {_notes(number.source, [number])[0]}"
+
+
 def published_twin(row: Row, key: Key) -> PublishedNumber | None:
     """Return the number that a paper prints for a row's metric, the most precise one; None without one.
 
-    A row is that of a paper if its method, backbone and dataset are, and its preset where it has one. Maps that an
-    extractor made, and slices, are in no paper.
+    A row is that of a paper if its method, backbone and dataset are; an ablated InCA is that of the ablation. Maps that
+    an extractor made, slices, and parts of a dataset (its options) are in no paper.
     """
     part, metric = key
-    if part or row.extractor:
-        return None
     identity = row.records[0].identity
-    preset = preset_of(row)
-    found = find_published(
-        dataset=identity["dataset"],
-        backbone=identity["backbone"],
-        method=row.method,
-        metric=metric,
-        preset=preset,
-    )
-    return found[0] if found else None
-
-
-def preset_of(row: Row) -> str:
-    """Return the preset that a row's command names; empty without one."""
-    words = shlex.split(row.records[0].provenance.command)
-    return words[words.index("--preset") + 1] if "--preset" in words[:-1] else ""
+    if part or row.extractor or identity["dataset_options"]:
+        return None
+    where = {"dataset": identity["dataset"], "backbone": identity["backbone"], "method": row.method, "metric": metric}
+    found = (number for preset in presets_of(identity) for number in find_published(**where, preset=preset))
+    return next(found, None)

@@ -3,27 +3,39 @@
 The statistics are those of ``wsolbench compare`` (PROTOCOL: statistics), asked of every row of a table at once.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from wsolbench.comparison import Comparison, Verdict, compare
-from wsolbench.comparison_runs import Question, seed_of
+from wsolbench.comparison_runs import Question
+from wsolbench.data.places import Places
 from wsolbench.errors import UserError
-from wsolbench.leaderboard.model import Leaderboard, Row, Table, system_name
-from wsolbench.leaderboard.sections import Standing, headline
+from wsolbench.leaderboard.columns import headline
+from wsolbench.leaderboard.model import Leaderboard, Table, system_name
+from wsolbench.leaderboard.rows import Row
+from wsolbench.leaderboard.sections import Standing
 from wsolbench.protocols import SEEDS_FOR_A_CLAIM
 from wsolbench.record_schema import REFERENCE_ROW, Record
 
 
 def standings(
-    board: Leaderboard, results: Path, baseline: str, *, resamples: int = 10_000, quiet: bool = False
+    board: Leaderboard,
+    results: Path,
+    baseline: str,
+    *,
+    places: Places | None = None,
+    resamples: int = 10_000,
+    quiet: bool = False,
 ) -> dict[str, Standing]:
     """Compare the rows of every table that has the baseline with it, in the metric that ranks them.
 
     Args:
         board: the tables.
         results: folder of the records; their hits lie beside them.
-        baseline: a row's label or a method; ``cam`` is ``cam tuned`` among tuned rows.
+        baseline: a row's label or a method; ``cam`` is ``cam tuned`` among tuned rows. Rows that trained on boxes are
+            no baseline and are not compared.
+        places: where the data are, for slices that are not kept beside the hits.
         resamples: of the images.
         quiet: plain progress lines.
 
@@ -31,41 +43,53 @@ def standings(
         Key of a section -> how its rows stand. What cannot be compared is said there, in words.
 
     Raises:
-        UserError: no table has such a row.
+        UserError: no table has such a row, or only as one that trained on boxes.
     """
-    found = {table.section.key: (table, _baseline(table, baseline)) for table in board.tables}
-    if not any(row for _, row in found.values()):
-        known = sorted({row.label for table in board.tables for row in table.rows})
-        raise UserError(f"--baseline {baseline} is in no table; expected one of {', '.join(known)}")
+    found = {table.section.key: (table, _named(table, baseline)) for table in board.tables}
+    if not any(rows for _, rows in found.values()):
+        known = sorted({row.label for table in board.tables for row in _able(table)})
+        raise UserError(f"--baseline {baseline} names no row that can be compared; expected one of {', '.join(known)}")
+    ask = partial(Question, results=results, places=places or Places(), resamples=resamples, quiet=quiet)
     made = {}
-    for key, (table, row) in found.items():
-        if row is None:
-            made[key] = Standing(baseline=baseline, said=(f"Not compared: {baseline} was not run here.",))
-        elif sum(not row.supervision for row in table.rows) > 1:
-            made[key] = _standing(table, row, results, resamples, quiet)
+    for key, (table, rows) in found.items():
+        if len(rows) == 1 and len(_able(table)) > 1:
+            made[key] = _standing(table, rows[0], ask)
+        elif len(rows) != 1 and table.rows:
+            why = (
+                f"{baseline} is {' and '.join(row.label for row in rows)} here"
+                if rows
+                else f"{baseline} was not run here"
+            )
+            made[key] = Standing(baseline=baseline, said=(f"Not compared: {why}.",))
     return made
 
 
-def _baseline(table: Table, name: str) -> Row | None:
-    """Return the row of a label, or else of the method with its own maps, if it has just one."""
-    labelled = [row for row in table.rows if row.label == name]
-    own = [row for row in table.rows if not row.supervision]
-    named = [row for row in own if system_name(row.records[0]).removesuffix(" tuned") == name]
-    rows = labelled or named
-    return rows[0] if len(rows) == 1 else None
+def _able(table: Table) -> list[Row]:
+    """Return the rows that may be compared: those that trained on labels alone."""
+    return [row for row in table.rows if not row.supervision]
 
 
-def _standing(table: Table, baseline: Row, results: Path, resamples: int, quiet: bool) -> Standing:
+def _named(table: Table, name: str) -> list[Row]:
+    """Return the row of a label, or else those of a method with its own maps."""
+    own = _able(table)
+    labelled = [row for row in own if row.label == name]
+    return labelled or [row for row in own if system_name(row.records[0]).removesuffix(" tuned") == name]
+
+
+def _standing(table: Table, baseline: Row, ask: Callable[..., Question]) -> Standing:
     ranking = headline(table)
     part, metric = ranking.key
-    seeds = {seed_of(record) for record in baseline.records}
-    rows = [baseline, *(row for row in table.rows if row is not baseline and not row.supervision)]
+    seeds = baseline.by_seed(ranking.key).keys()
+    rows = [baseline, *(row for row in _able(table) if row is not baseline)]
     able = [row for row in rows if row.by_seed(ranking.key).keys() & seeds]
     left = [row.label for row in rows if row not in able]
+    if len(able) < 2:
+        return Standing(
+            baseline=baseline.label, said=(f"No row has “{ranking.title}” and a seed of {baseline.label}.",)
+        )
     ids = [record.run_id for row in able for record in row.records if metric in _scored(record, part)]
-    question = Question(runs=ids, metric=metric, part=part, results=results, resamples=resamples, quiet=quiet)
     try:
-        comparison = compare(question)
+        comparison = compare(ask(runs=ids, metric=metric, part=part))
     except UserError as error:
         return Standing(baseline=baseline.label, said=(f"Not compared with {baseline.label}: {error}.",))
     return _described(comparison, able, baseline, ranking.title, left)
@@ -88,12 +112,8 @@ def _described(
         f" below by more than chance (Holm over {family} comparisons, {SEEDS_FOR_A_CLAIM} shared seeds or more);"
         " unmarked: nothing may be claimed. Ranks: 95 % intervals, seeds and images resampled.",
         *([f"Without a seed in common: {', '.join(left)}."] if left else []),
-        *(
-            [f"Not above {REFERENCE_ROW} by their intervals, so not marked as best: {_some(unclear, rows)}."]
-            if unclear
-            else []
-        ),
     ]
+    unmarked = f"Not above {REFERENCE_ROW} by their intervals, so not marked as best: {_some(unclear, rows)}."
     return Standing(
         baseline=baseline.label,
         ranks={names[side.name]: rank for side, rank in zip(comparison.sides, comparison.ranks, strict=True)},
@@ -103,6 +123,7 @@ def _described(
         },
         unclear=unclear,
         said=tuple(said),
+        said_of_marks=(unmarked,) if unclear else (),
     )
 
 
@@ -112,6 +133,6 @@ def _some(labels: Collection[str], rows: Sequence[Row]) -> str:
 
 def _claim(verdict: Verdict) -> int:
     """Return 1 or -1 where a difference may be claimed, else 0."""
-    difference = verdict.difference
-    claimed = difference.seeds >= SEEDS_FOR_A_CLAIM and difference.claimed(verdict.adjusted)
-    return (1 if difference.mean > 0 else -1) if claimed else 0
+    if not verdict.difference.claimed(verdict.adjusted):
+        return 0
+    return 1 if verdict.difference.mean > 0 else -1

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from wsolbench.leaderboard.grid import Page
-from wsolbench.leaderboard.model import Leaderboard, Row, Section
+from wsolbench.leaderboard.model import Leaderboard, Section
+from wsolbench.leaderboard.rows import Row
 from wsolbench.leaderboard.sections import title
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from wsolbench.data.places import Places
 from wsolbench.errors import UserError, unknown_name
-from wsolbench.leaderboard.model import Leaderboard, Row, Section, Table, build
+from wsolbench.leaderboard.model import Leaderboard, Section, Table, build
+from wsolbench.leaderboard.rows import Row
 from wsolbench.leaderboard.sections import title
 from wsolbench.records import load_records
 from wsolbench.report.figures.kinds import KINDS

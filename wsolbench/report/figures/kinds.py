@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from wsolbench.errors import UserError
-from wsolbench.leaderboard.model import Row, Score
+from wsolbench.leaderboard.rows import Row, Score
 from wsolbench.leaderboard.sections import title
 from wsolbench.protocols import CRITERIA, SEEDS_FOR_A_CLAIM
 from wsolbench.record_schema import REFERENCE_ROW, Record

@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from wsolbench.errors import UserError
-from wsolbench.leaderboard.model import Key, Row, Table
-from wsolbench.leaderboard.sections import columns, title
+from wsolbench.leaderboard.columns import columns
+from wsolbench.leaderboard.model import Table
+from wsolbench.leaderboard.rows import Key, Row
+from wsolbench.leaderboard.sections import title
 from wsolbench.record_schema import REFERENCE_ROW, Record
 from wsolbench.report.figures.sources import Sources
 from wsolbench.report.figures.style import Look, looks

@@ -20,7 +20,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from wsolbench.leaderboard.model import Row
+from wsolbench.leaderboard.rows import Row
 from wsolbench.plugins import find_methods
 
 ONE_COLUMN, TWO_COLUMNS = 3.4, 7.0

@@ -8,7 +8,8 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from wsolbench.leaderboard.model import PXAP, V2, Key, Row, Table
+from wsolbench.leaderboard.model import PXAP, V2, Table
+from wsolbench.leaderboard.rows import Key, Row
 from wsolbench.protocols import CRITERIA
 from wsolbench.record_schema import Provenance, Record
 

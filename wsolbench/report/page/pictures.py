@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from wsolbench.data.splits import Annotations, ImageSplit
-from wsolbench.leaderboard.model import Row
+from wsolbench.leaderboard.rows import Row
 from wsolbench.null_rows import NULL_ROWS
 from wsolbench.protocols import MIN_MAX, Normalization, ScoreMaps, boxes_at, iou, levels, prepare_normalized
 from wsolbench.record_schema import Record

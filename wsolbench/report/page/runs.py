@@ -5,7 +5,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from wsolbench.differences import flatten
-from wsolbench.leaderboard.model import Row
+from wsolbench.leaderboard.rows import Row
 from wsolbench.recipe import Recipe
 from wsolbench.record_schema import Record
 from wsolbench.report.page.columns import Column, summary, thresholds, value

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wsolbench.leaderboard.model import V2, Row, Table
+from wsolbench.leaderboard.model import V2, Table
+from wsolbench.leaderboard.rows import Row
 from wsolbench.protocols import (
     CRITERIA,
     THRESHOLDS,

@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from wsolbench.leaderboard.model import PXAP, Row, Table
+from wsolbench.leaderboard.model import PXAP, Table
+from wsolbench.leaderboard.rows import Row
 from wsolbench.leaderboard.sections import caption, mark, title
 from wsolbench.report.page.columns import Column, Cost, Family, families, shown, summary
 
