@@ -19,11 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from wsolbench.protocols.scoremap import ScoreMaps, inspect, min_max, prepare, quantize, resize_bicubic
+from wsolbench.protocols.version import NORMALIZATION
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-NORMALIZATIONS = ("min-max", "max", "pas", "ivr")
+NORMALIZATIONS = (NORMALIZATION, "max", "pas", "ivr")
 AS_GIVEN = "none"
 """For maps that are in [0, 1] at the evaluation size already."""
 
@@ -40,7 +41,7 @@ class Normalization:
         percentile: 0 to 100, for ``pas`` and ``ivr``; None for the others.
     """
 
-    name: str = "min-max"
+    name: str = NORMALIZATION
     percentile: int | None = None
 
     def __post_init__(self) -> None:
@@ -233,7 +234,7 @@ def _place(count: int, percentile: int) -> int:
 
 def _normalize(wide: Floats, normalization: Normalization) -> Floats:
     """Normalise one resized map, (H, W)."""
-    if normalization.name == "min-max":
+    if normalization.name == NORMALIZATION:
         return min_max(wide)
     if normalization.name == "max":
         return max_only(wide)

@@ -14,12 +14,14 @@ terms; the interval is that much too wide rather than too narrow.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import nctdtrinc, ndtri, stdtrit
 
-from wsolbench.protocols.resampling import Replicates
+if TYPE_CHECKING:
+    from wsolbench.protocols.resampling import Replicates
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -102,7 +104,7 @@ def smallest_difference(seeds: int, standard_error: float, comparisons: int = 1)
     return float(shift * standard_error)
 
 
-def compare_checkpoints(a: Replicates, b: Replicates) -> Difference:
+def compare_checkpoints(a: "Replicates", b: "Replicates") -> Difference:
     """Compare two trained networks on the images of the test set; says nothing of how they were trained.
 
     The interval is basic; p is the share of resamples that are as far from the difference as it is from 0,
@@ -128,7 +130,7 @@ def compare_checkpoints(a: Replicates, b: Replicates) -> Difference:
     )
 
 
-def compare_methods(a: Sequence[Replicates], b: Sequence[Replicates], seed: int) -> Difference:
+def compare_methods(a: Sequence["Replicates"], b: Sequence["Replicates"], seed: int) -> Difference:
     """Compare two methods by runs that are paired by seed.
 
     The p-value is that of T = abs(mean(D)) / sqrt(s_D^2 / S + SE_img^2), against B draws of T in a world without a
@@ -187,7 +189,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def rank_intervals(methods: Sequence[Sequence[Replicates]], seed: int) -> list[tuple[int, int]]:
+def rank_intervals(methods: Sequence[Sequence["Replicates"]], seed: int) -> list[tuple[int, int]]:
     """Return the 95 % interval of each method's rank, 1 for the best, when seeds and images are resampled.
 
     Methods with equally many runs draw the same seeds. What a run's resamples are above its value on average (the bias
@@ -210,7 +212,7 @@ def rank_intervals(methods: Sequence[Sequence[Replicates]], seed: int) -> list[t
     return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
-def _seed_resampled(runs: Sequence[Replicates], uniform: Floats) -> Floats:
+def _seed_resampled(runs: Sequence["Replicates"], uniform: Floats) -> Floats:
     """Return a method's mean on each resample of its seeds and the images, float64 (B,)."""
     count = len(runs)
     corrected = np.stack([run.resampled - run.bias for run in runs])
@@ -223,7 +225,7 @@ def _seed_resampled(runs: Sequence[Replicates], uniform: Floats) -> Floats:
     return spread
 
 
-def _resampled(a: Sequence[Replicates], b: Sequence[Replicates]) -> Floats:
+def _resampled(a: Sequence["Replicates"], b: Sequence["Replicates"]) -> Floats:
     """Return the differences of paired runs on each resample, float64 (S, B)."""
     if len(a) != len(b) or len({len(run.resampled) for run in (*a, *b)}) > 1:
         raise ValueError(f"{len(a)} and {len(b)} runs cannot be paired; expected as many, on the same resamples")

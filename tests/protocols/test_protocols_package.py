@@ -1,23 +1,34 @@
-"""The package: its imports, its name."""
+"""The package of the protocol imports lazily: what it offers, what it promises to type checkers, what it costs."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
-import wsolbench.protocols as package
+import pytest
 
-
-def test_protocols_do_not_need_torch():
-    code = "import sys, wsolbench.protocols; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+from wsolbench import protocols
 
 
-def test_the_bare_folder_cannot_be_imported():
-    folder = package.__path__[0]
-    code = f"import sys; sys.path.insert(0, {folder!r} + '/..'); import protocols"
-    run = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
-    assert "import 'wsolbench.protocols', not the bare folder" in run.stderr
+def test_every_name_is_offered_from_where_type_checkers_look():
+    tree = ast.parse(Path(protocols.__file__).read_text(encoding="utf-8"))
+    (checked,) = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    stated = {node.module.rpartition(".")[2]: tuple(alias.name for alias in node.names) for node in checked.body}
+    assert stated == protocols._HOMES
+    assert sorted(protocols.__all__) == sorted(name for names in stated.values() for name in names)
+    for name in protocols.__all__:
+        assert getattr(protocols, name) is not None
 
 
-def test_everything_public_exists():
-    assert sorted(package.__all__) == sorted(set(package.__all__))
-    assert all(hasattr(package, name) for name in package.__all__)
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'boxes_of'"):
+        _ = protocols.boxes_of
+
+
+def test_statistics_and_names_do_not_load_the_compiler():
+    code = (
+        "import sys; from wsolbench.protocols import NORMALIZATION, smallest_difference;"
+        "print(NORMALIZATION, 'numba' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["min-max", "False"]

@@ -15,7 +15,7 @@ from typing import Any
 
 from wsolbench.differences import flatten, varying
 from wsolbench.leaderboard.rows import Key, Row
-from wsolbench.protocols import MIN_MAX
+from wsolbench.protocols import NORMALIZATION
 from wsolbench.record_schema import Record, Tuned, canonical, identity_hash
 
 NO_BACKBONE = "none"
@@ -268,8 +268,8 @@ def _sections(examples: Mapping[str, Record]) -> dict[str, Section]:
 
 def _section(record: Record, differences: Mapping[str, str]) -> Section:
     identity = record.identity
-    normalization = identity["recipe"].get("normalization", MIN_MAX.name)
-    if normalization != MIN_MAX.name:  # a variant of the protocol is named wherever it is shown
+    normalization = identity["recipe"].get("normalization", NORMALIZATION)
+    if normalization != NORMALIZATION:  # a variant of the protocol is named wherever it is shown
         differences = {**differences, "normalization": normalization}
     return Section(
         key=identity_hash(_shared(record)),

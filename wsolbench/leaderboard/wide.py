@@ -22,7 +22,7 @@ from wsolbench.leaderboard.published import (
 )
 from wsolbench.leaderboard.rows import Key, Row, Score
 from wsolbench.leaderboard.sections import Beside, ranked, row_notes
-from wsolbench.protocols import MIN_MAX
+from wsolbench.protocols import NORMALIZATION
 from wsolbench.record_schema import REFERENCE_ROW, Record, canonical
 
 # --- which records share a table --------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def _about(record: Record) -> dict[str, str]:
 
 def _scored_by(identity: Mapping[str, Any]) -> dict[str, str]:
     """Return how maps became numbers, as text."""
-    normalization = identity["recipe"].get("normalization", MIN_MAX.name)
+    normalization = identity["recipe"].get("normalization", NORMALIZATION)
     return {"protocol version": identity["protocol"], "normalisation": normalization}
 
 
