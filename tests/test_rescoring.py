@@ -142,10 +142,10 @@ def test_maps_that_are_damaged_or_foreign(copied):
     kept.write_bytes(kept.read_bytes()[:500])
     assert f"the raw maps in '{kept}' are unusable: it cannot be read as an .npz file" in refused(results, run)
     write_hits(kept, maps=whole["maps"])
-    assert f"'{kept}' holds maps; expected ids and maps" in refused(results, run)
+    assert f"the raw maps in '{kept}' are unusable: it holds maps; expected ids and maps" in refused(results, run)
     for name, array in (("ids", whole["ids"][::-1]), ("maps", whole["maps"][1:]), ("maps", whole["maps"][:, 1:])):
         write_hits(kept, **{**whole, name: array})
-        assert f"that are not those of test in run {run}; expected 16 of (16, 16)" in refused(results, run)
+        assert "that are not those of this run, (16, 16, 16); was it copied?" in refused(results, run)
 
 
 def test_other_data(copied, make_dataset, monkeypatch):

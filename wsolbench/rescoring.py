@@ -6,10 +6,8 @@ wherever the protocol has not changed.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from wsolbench import __version__
 from wsolbench.data.places import Places
@@ -24,7 +22,7 @@ from wsolbench.record_schema import Provenance, Record
 from wsolbench.recorded_data import recorded_division
 from wsolbench.records import find_record, record_path, write_hits, write_record
 from wsolbench.scoring import score_with_slices, slice_masks
-from wsolbench.stored_hits import SCORED, read_arrays, score_arrays
+from wsolbench.stored_hits import SCORED, read_outputs, score_arrays
 from wsolbench.supervision import Division
 from wsolbench.trained import recorded_parameters
 
@@ -166,23 +164,12 @@ def _refuse_missing(record: Record, results: Path) -> None:
 def _kept_outputs(record: Record, division: Division, split: SplitName, results: Path) -> Inference:
     """Read what the network said about a split; which maps carry no information is found out when they are scored."""
     path, ids = _kept(record, split, results), division.annotations(split).ids
-    arrays = _arrays(path)
-    maps = arrays["maps"]
-    if tuple(arrays["ids"].tolist()) != ids or maps.shape != (len(ids), *record.map_size):
-        raise UserError(
-            f"'{path}' holds maps {maps.shape} that are not those of {split} in run {record.run_id}; expected "
-            f"{len(ids)} of {record.map_size}, so train it again with `{record.provenance.command} --no-resume`"
-        )
-    unknown = np.zeros(len(ids), dtype=bool)
-    return Inference(logits=arrays.get("logits"), raw_maps=maps, constant=unknown, invalid=unknown)
-
-
-def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Read the file of a split's outputs."""
     try:
-        arrays = read_arrays(path)
+        arrays = read_outputs(path, ids, record.map_size)
     except ValueError as error:
-        raise UserError(f"the raw maps in '{path}' are unusable: {error}; copy them again, or train again") from None
-    if not {"ids", "maps"} <= arrays.keys():
-        raise UserError(f"'{path}' holds {', '.join(arrays) or 'nothing'}; expected ids and maps, as a run writes them")
-    return arrays
+        raise UserError(
+            f"the raw maps in '{path}' are unusable: {error}; copy them again, or train again with "
+            f"`{record.provenance.command} --no-resume`"
+        ) from None
+    unknown = np.zeros(len(ids), dtype=bool)
+    return Inference(logits=arrays.get("logits"), raw_maps=arrays["maps"], constant=unknown, invalid=unknown)

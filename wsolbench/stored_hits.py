@@ -5,7 +5,7 @@ That is the bit-packed decisions of boxes, or each image's pixels by their map's
 
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,26 @@ def read_slice(path: Path, name: str, sizes: Mapping[SplitName, int]) -> dict[Sp
     return {
         split: np.unpackbits(arrays[f"{split}/{SLICE}{name}"], count=size).astype(bool) for split, size in sizes.items()
     }
+
+
+def read_outputs(path: Path, ids: Sequence[str], map_size: tuple[int, int]) -> dict[str, npt.NDArray[Any]]:
+    """Read what a run kept of a split: ``maps``, float (N, h, w), and ``logits``, float (N, K), where it has any.
+
+    Args:
+        path: ``runs/<run-id>/<split>.npz``.
+        ids: of the split's images.
+        map_size: (h, w) of the run's raw maps.
+
+    Raises:
+        ValueError: it is not there, damaged, or not of these images; a clause that says how.
+    """
+    arrays = read_arrays(path)
+    if not {"ids", "maps"} <= arrays.keys():
+        raise ValueError(f"it holds {', '.join(arrays) or 'nothing'}; expected ids and maps, as a run writes them")
+    shape, expected = arrays["maps"].shape, (len(ids), *map_size)
+    if tuple(arrays["ids"].tolist()) != tuple(ids) or shape != expected:
+        raise ValueError(f"it holds maps {shape} that are not those of this run, {expected}; was it copied?")
+    return arrays
 
 
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:

@@ -153,7 +153,7 @@ def test_maps_that_are_not_the_runs_are_refused(finished, copied, drawn, damage)
     assert drawings == {}
     said = {
         "other maps": "its record says",
-        "other ids": "does not hold the maps (16, 16, 16)",
+        "other ids": "that are not those of this run, (16, 16, 16)",
         "cut off": "it cannot be read as an .npz file",
         "no ids": "it holds",
     }

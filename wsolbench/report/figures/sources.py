@@ -6,7 +6,6 @@ Whatever is missing is a :class:`~wsolbench.errors.UserError`, one sentence that
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +28,7 @@ from wsolbench.record_schema import Record
 from wsolbench.recorded_data import recorded_division
 from wsolbench.records import record_files
 from wsolbench.scoring import in_parts, scaled_boxes, slice_masks
-from wsolbench.stored_hits import read_arrays, read_scores
+from wsolbench.stored_hits import read_outputs, read_scores
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
@@ -175,25 +174,13 @@ class Sources:
         if name in NULL_ROWS and not record.trainable:
             return NULL_ROWS[name](self.annotations, self.side, record.map_size)
         path = self._shelf.maps(record)
-        arrays = _kept(path, record)
-        expected = (len(self.annotations), *record.map_size)
-        if tuple(arrays["ids"].tolist()) != self.annotations.ids or arrays["maps"].shape != expected:
-            raise UserError(f"'{path}' does not hold the maps {expected} of run {record.run_id}; was it copied?")
-        return arrays["maps"]
-
-
-def _kept(path: Path, record: Record) -> dict[str, npt.NDArray[Any]]:
-    """Read a run's kept maps and their ids."""
-    try:
-        arrays = read_arrays(path)
-        if not {"ids", "maps"} <= arrays.keys():
-            raise ValueError(f"it holds {', '.join(arrays) or 'nothing'}")
-    except ValueError as error:
-        raise UserError(
-            f"the raw maps of run {record.run_id} are needed in '{path}', and {error}; give the results of the machine "
-            f"that trained it, or train it again with `{record.provenance.command} --no-resume`"
-        ) from None
-    return arrays
+        try:
+            return read_outputs(path, self.annotations.ids, record.map_size)["maps"]
+        except ValueError as error:
+            raise UserError(
+                f"the raw maps of run {record.run_id} are needed in '{path}', and {error}; give the results of the "
+                f"machine that trained it, or train it again with `{record.provenance.command} --no-resume`"
+            ) from None
 
 
 def _how(record: Record) -> Normalization:

@@ -23,7 +23,7 @@ from wsolbench.protocols import MIN_MAX, Normalization, ScoreMaps, boxes_at, iou
 from wsolbench.record_schema import Record
 from wsolbench.report.page.scores import threshold_index
 from wsolbench.scoring import scaled_boxes
-from wsolbench.stored_hits import read_arrays
+from wsolbench.stored_hits import read_outputs
 
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
@@ -181,13 +181,10 @@ def _raw_maps(record: Record, chosen: Chosen, folder: Path | None) -> Maps | Non
     if folder is None:
         return None
     try:
-        arrays = read_arrays(folder / "test.npz")
+        kept: Maps = read_outputs(folder / "test.npz", chosen.images.ids, record.map_size)["maps"]
     except ValueError:
         return None
-    if not {"ids", "maps"} <= arrays.keys() or tuple(arrays["ids"].tolist()) != chosen.images.ids:
-        return None
-    kept: Maps = arrays["maps"][chosen.indices]
-    return kept
+    return kept[chosen.indices]
 
 
 def _found(record: Record, raw: Maps, chosen: Chosen) -> dict[str, Any]:
