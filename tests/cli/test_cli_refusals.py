@@ -49,7 +49,7 @@ RUN = ("--backbone", "resnet-tiny", "--epochs", "1", "--quiet")
         ("evaluate nowhere parts --image-size -5", "--image-size -5 is out of range; expected at least 1"),
         ("evaluate nowhere parts --image-size 0", "--image-size 0 is out of range; expected at least 1"),
         ("leaderboard nowhere", "'nowhere' is no folder; expected results written by `wsolbench run`"),
-        ("leaderboard . --format html", "--format html is not known; expected one of markdown, csv"),
+        ("leaderboard . --format pdf", "unknown format 'pdf'; Choices: csv, html, latex, markdown"),
         ("leaderboard .", "there is no record below '.'; `wsolbench run` writes them to DATASET/records"),
         ("explain 123 --results nowhere", "'nowhere' is no folder"),
         ("explain 123 --results .", "no record below '.' has a run id that begins with '123'"),

@@ -76,7 +76,7 @@ def _printed(results: Path, format: str, layout: str, published: bool, standings
     """Return what is printed, or raise UserError where that would be nothing."""
     from wsolbench.failures import load_failures
     from wsolbench.leaderboard.model import build
-    from wsolbench.leaderboard.pages import make_page, render
+    from wsolbench.leaderboard.pages import make_page, nothing_to_show, render
     from wsolbench.leaderboard.sections import Beside
     from wsolbench.records import load_records
 
@@ -90,6 +90,5 @@ def _printed(results: Path, format: str, layout: str, published: bool, standings
     board = build(records, [*warnings, *skipped])
     beside = Beside(published=published, failures=failures, standings=standings(board, results) if standings else {})
     if not records and not failures and not make_page(board, layout, beside).grids:
-        more = f"; and {len(warnings) - 5} more" if len(warnings) > 5 else ""
-        raise UserError("; ".join(warnings[:5]) + more)
+        raise nothing_to_show(warnings)
     return render(board, format, layout, beside)

@@ -1,11 +1,11 @@
 """The leaderboard put together: layouts by name, renderers by format, and the generated files."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from wsolbench.errors import UserError, unknown_name
-from wsolbench.failures import load_failures
+from wsolbench.failures import Failure, load_failures
 from wsolbench.files import atomic_write
 from wsolbench.leaderboard import html, latex, markdown
 from wsolbench.leaderboard.ablations import ABLATIONS, ablation_layout, pair_layout
@@ -109,16 +109,16 @@ def write_tables(results: Path, standings: Standings | None = None, *, published
         The files written.
 
     Raises:
-        UserError: there is no such folder, or no record in it.
+        UserError: there is no such folder, or nothing in it that could be used.
     """
     folders = sorted({path.parent for path in record_files(results)})
     if not folders:
         raise UserError(f"there is no record below '{results}'; `wsolbench run` writes them to DATASET/records")
+    boards = {folder: _read(folder) for folder in folders}
+    if not any(board.records or failures for board, failures in boards.values()):
+        raise nothing_to_show([warning for board, _ in boards.values() for warning in board.warnings])
     written = []
-    for folder in folders:
-        records, warnings = load_records(folder)
-        failures, skipped = load_failures(folder.with_name("failures"))
-        board = build(records, [*warnings, *skipped])
+    for folder, (board, failures) in boards.items():
         known = standings(board, folder) if standings else {}
         beside = Beside(published=published, failures=failures, standings=known)
         made = partial(render, board, layout="all", beside=beside)
@@ -132,3 +132,16 @@ def write_tables(results: Path, standings: Standings | None = None, *, published
             atomic_write(folder.parent / name, text.encode())
             written.append(folder.parent / name)
     return written
+
+
+def _read(folder: Path) -> tuple[Leaderboard, list[Failure]]:
+    """Read a folder of records, and the failures beside it."""
+    records, warnings = load_records(folder)
+    failures, skipped = load_failures(folder.with_name("failures"))
+    return build(records, [*warnings, *skipped]), failures
+
+
+def nothing_to_show(warnings: Sequence[str]) -> UserError:
+    """Build the error for results of which nothing can be used, from what was said of each file."""
+    more = f"; and {len(warnings) - 5} more" if len(warnings) > 5 else ""
+    return UserError("; ".join(warnings[:5]) + more)
