@@ -66,3 +66,8 @@ def make_provenance(**changes):
         "finished": "2030-01-02T03:05:06+00:00",
     }
     return Provenance(**{**values, **changes})
+
+
+def squeeze(text):
+    """Collapse what padding and rulers are made of, so that a golden table shows only what is said."""
+    return [" ".join(line.replace("-", " ").split()) for line in text.splitlines() if line.strip()]

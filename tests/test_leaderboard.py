@@ -8,11 +8,10 @@ import subprocess
 import sys
 
 import pytest
-from record_examples import FINGERPRINTS, make_empty_slice, make_null, make_provenance, make_record, make_slice
+from record_examples import FINGERPRINTS, make_empty_slice, make_null, make_record, make_slice, squeeze
 
 from wsolbench.errors import UserError
 from wsolbench.leaderboard.columns import columns
-from wsolbench.leaderboard.explain import explain
 from wsolbench.leaderboard.model import build
 from wsolbench.leaderboard.pages import to_markdown, write_tables
 from wsolbench.leaderboard.sections import caption, detectable, mark, title
@@ -25,11 +24,6 @@ V2 = ("", "max_box_acc_v2")
 
 def labels(rows):
     return [row.label for row in rows]
-
-
-def squeeze(text):
-    """Collapse what padding and rulers are made of, so that a golden table shows only what is said."""
-    return [" ".join(line.replace("-", " ").split()) for line in text.splitlines() if line.strip()]
 
 
 def small_board():
@@ -340,46 +334,6 @@ def test_folders_without_records_are_the_users_mistake(tmp_path):
     with pytest.raises(UserError, match="is no folder"):
         write_tables(tmp_path / "missing")
     assert to_markdown(build(*load_records(tmp_path))).startswith("Not shown:\n\n- there is no record below")
-
-
-def test_explain_says_what_is_behind_a_number(tmp_path):
-    record = make_record(
-        "has",
-        config={"cell": 4},
-        fields={
-            "thresholds": {"max_box_acc_v2": 0.25},
-            "absent": {"top5_cls": "2 classes"},
-            "slices": {"boxes_5_50": make_slice(), "small": make_empty_slice()},
-            "provenance": make_provenance(dirty=True),
-        },
-    )
-    text = explain(record)
-    for part in (
-        f"run {record.run_id}: has on parts, backbone resnet-tiny",
-        "config: cell=4",
-        "recipe: epochs=12, image_size=64, seed=0",
-        "test: 1,000 images, fingerprint cccccccccccccccc",
-        "constant maps: 3",
-        "2 classes",
-        "commit: 0123456789abcdef0123456789abcdef01234567 with uncommitted changes",
-        "torch=2.15.0",
-        "61.5 s on cpu, 2 threads, 1,000 training images/s",
-        "  git checkout 0123456789abcdef0123456789abcdef01234567  # its uncommitted changes are not recorded",
-        "\n  wsolbench run cam parts --seed 0\n",
-    ):
-        assert part in text
-    rows = squeeze(text)
-    assert "max_box_acc_v2 50.00 0.250" in rows
-    assert "max_box_acc_v2 on boxes_5_50 (612 images) 41.50 0.125" in rows
-    assert "max_box_acc_v2 on small (0 images) (no test image is in this slice) –" in rows
-
-
-def test_explain_where_little_is_known():
-    origin = make_provenance(commit=None, dirty=None, train_images_per_s=None, peak_memory_mb=12.4)
-    text = explain(make_null(fields={"provenance": origin}))
-    assert "commit: unknown\n" in text
-    assert "git checkout" not in text
-    assert "on cpu, 2 threads, peak memory 12 MiB" in text
 
 
 def test_no_heavy_import():

@@ -2,7 +2,7 @@
 
 import pytest
 from leaderboard_examples import failed
-from record_examples import make_null, make_record
+from record_examples import make_empty_slice, make_null, make_provenance, make_record, make_slice, squeeze
 
 from wsolbench.backbones.registry import build_backbone
 from wsolbench.errors import UserError
@@ -97,3 +97,43 @@ def test_parameters_of_a_record_are_those_of_the_method_that_is_built(name):
 def test_parameters_of_a_plugin_are_not_known():
     assert recorded_parameters(make_record("cam", plugin="ab"), 7) is None
     assert recorded_parameters(make_record("not-a-method"), 7) is None
+
+
+def test_explain_says_what_is_behind_a_number(tmp_path):
+    record = make_record(
+        "has",
+        config={"cell": 4},
+        fields={
+            "thresholds": {"max_box_acc_v2": 0.25},
+            "absent": {"top5_cls": "2 classes"},
+            "slices": {"boxes_5_50": make_slice(), "small": make_empty_slice()},
+            "provenance": make_provenance(dirty=True),
+        },
+    )
+    text = explain(record)
+    for part in (
+        f"run {record.run_id}: has on parts, backbone resnet-tiny",
+        "config: cell=4",
+        "recipe: epochs=12, image_size=64, seed=0",
+        "test: 1,000 images, fingerprint cccccccccccccccc",
+        "constant maps: 3",
+        "2 classes",
+        "commit: 0123456789abcdef0123456789abcdef01234567 with uncommitted changes",
+        "torch=2.15.0",
+        "61.5 s on cpu, 2 threads, 1,000 training images/s",
+        "  git checkout 0123456789abcdef0123456789abcdef01234567  # its uncommitted changes are not recorded",
+        "\n  wsolbench run cam parts --seed 0\n",
+    ):
+        assert part in text
+    rows = squeeze(text)
+    assert "max_box_acc_v2 50.00 0.250" in rows
+    assert "max_box_acc_v2 on boxes_5_50 (612 images) 41.50 0.125" in rows
+    assert "max_box_acc_v2 on small (0 images) (no test image is in this slice) –" in rows
+
+
+def test_explain_where_little_is_known():
+    origin = make_provenance(commit=None, dirty=None, train_images_per_s=None, peak_memory_mb=12.4)
+    text = explain(make_null(fields={"provenance": origin}))
+    assert "commit: unknown\n" in text
+    assert "git checkout" not in text
+    assert "on cpu, 2 threads, peak memory 12 MiB" in text

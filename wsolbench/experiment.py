@@ -46,8 +46,17 @@ from wsolbench.request import Request, option_name
 from wsolbench.supervision import Division, divide, refuse_partial, with_masks
 
 OF_OPTIONS = frozenset(
-    ("backbone", "weights", "precision", "normalization", "seed", "epochs", "image_size", "feature_map")
-    + ("deterministic",)
+    (
+        "backbone",
+        "weights",
+        "precision",
+        "normalization",
+        "seed",
+        "epochs",
+        "image_size",
+        "feature_map",
+        "deterministic",
+    )
 )
 """Recipe fields that have an option of their own and are not taken from ``--set``."""
 

@@ -6,6 +6,7 @@ from wsolbench.data.places import Places
 from wsolbench.data.registry import open_places
 from wsolbench.data.splits import SPLITS, SplitName
 from wsolbench.errors import UserError
+from wsolbench.protocols import NORMALIZATION, Normalization
 from wsolbench.record_schema import Record
 from wsolbench.supervision import Division, divide
 
@@ -25,6 +26,12 @@ def recorded_division(record: Record, places: Places) -> Division:
     dataset = open_places(identity["dataset"], places, options)
     refuse_other_data(record, {split: dataset.fingerprint(split) for split in SPLITS})
     return divide(dataset, identity.get("supervision", {}).get("kind", "labels"))
+
+
+def recorded_normalization(record: Record) -> Normalization:
+    """Return how a record's raw maps were normalised; records of the first versions do not name the protocol's own."""
+    name = record.identity["recipe"].get("normalization", NORMALIZATION)
+    return Normalization(name=name, percentile=record.percentile)
 
 
 def refuse_other_data(run: Record, found: Mapping[SplitName, str]) -> None:

@@ -121,9 +121,15 @@ def test_bench_augmenting(measure, photographs):
     batches = [images for _, images in bank.batches(torch.arange(PICTURES), BATCH)]
 
     def run():
-        for images in batches:
-            augment(images, draw_augmentation(BATCH, photographs.side, photographs.crop, generator), photographs.crop)
+        crop = photographs.crop
+        made = [
+            augment(images, draw_augmentation(BATCH, photographs.side, crop, generator), crop) for images in batches
+        ]
         if DEVICE.type == "cuda":
             torch.cuda.synchronize()
+        return made
 
-    measure(run, rounds=10)
+    for images in measure(run, rounds=10):
+        assert images.shape == (BATCH, 3, photographs.crop, photographs.crop)
+        assert torch.isfinite(images).all()
+        assert images.std() > 0.1  # pictures, normalised

@@ -15,17 +15,15 @@ from wsolbench.data.splits import Annotations, Dataset
 from wsolbench.errors import UserError
 from wsolbench.null_rows import NULL_ROWS
 from wsolbench.protocols import (
-    MIN_MAX,
     THRESHOLDS,
     BoxHits,
-    Normalization,
     PixelHits,
     level_ious,
     levels,
     prepare_normalized,
 )
 from wsolbench.record_schema import Record
-from wsolbench.recorded_data import recorded_division
+from wsolbench.recorded_data import recorded_division, recorded_normalization
 from wsolbench.records import record_files
 from wsolbench.scoring import in_parts, scaled_boxes, slice_masks
 from wsolbench.stored_hits import read_outputs, read_scores
@@ -145,7 +143,9 @@ class Sources:
     def score_maps(self, record: Record, images: Sequence[int]) -> Bytes:
         """Return the score maps of some test images, uint8 (n, S, S); UserError where the run kept no maps."""
         raw = self._raw(record)
-        return prepare_normalized(np.stack([raw[index] for index in images]), (self.side,) * 2, _how(record)).maps
+        return prepare_normalized(
+            np.stack([raw[index] for index in images]), (self.side,) * 2, recorded_normalization(record)
+        ).maps
 
     def ious(self, record: Record) -> Floats:
         """Return each test image's best IoU at the frozen threshold, float64 (N,).
@@ -157,7 +157,7 @@ class Sources:
             raw, t = self._raw(record), frozen_threshold(record)
             found = np.empty(len(self.truth))
             for start, part in in_parts(raw):
-                maps = prepare_normalized(part, (self.side,) * 2, _how(record)).maps
+                maps = prepare_normalized(part, (self.side,) * 2, recorded_normalization(record)).maps
                 found[start : start + len(part)] = operating_ious(maps, self.truth[start : start + len(part)], t)
             again = 100 * (found >= 0.5).mean()
             if abs(again - record.metrics[FROZEN]) > 1e-6:
@@ -181,12 +181,6 @@ class Sources:
                 f"the raw maps of run {record.run_id} are needed in '{path}', and {error}; give the results of the "
                 f"machine that trained it, or train it again with `{record.provenance.command} --no-resume`"
             ) from None
-
-
-def _how(record: Record) -> Normalization:
-    """Return how a record's raw maps were normalised."""
-    name = record.identity["recipe"].get("normalization", MIN_MAX.name)
-    return Normalization(name=name, percentile=record.percentile)
 
 
 def frozen_threshold(record: Record) -> float:

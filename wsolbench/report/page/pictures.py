@@ -21,6 +21,7 @@ from wsolbench.leaderboard.rows import Row
 from wsolbench.null_rows import NULL_ROWS
 from wsolbench.protocols import MIN_MAX, Normalization, ScoreMaps, boxes_at, iou, levels, prepare_normalized
 from wsolbench.record_schema import Record
+from wsolbench.recorded_data import recorded_normalization
 from wsolbench.report.page.scores import threshold_index
 from wsolbench.scoring import scaled_boxes
 from wsolbench.stored_hits import read_outputs
@@ -188,8 +189,7 @@ def _raw_maps(record: Record, chosen: Chosen, folder: Path | None) -> Maps | Non
 
 
 def _found(record: Record, raw: Maps, chosen: Chosen) -> dict[str, Any]:
-    name = record.identity["recipe"].get("normalization", MIN_MAX.name)
-    normalization = Normalization(name=name, percentile=record.percentile)
+    normalization = recorded_normalization(record)
     scored = prepare_normalized(raw, (chosen.side, chosen.side), normalization)
     small, stretched = _small_maps(raw, scored, normalization)
     known = record.thresholds
